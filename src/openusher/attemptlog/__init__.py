@@ -1,0 +1,1 @@
+"""The columnar store in which shipped attempts are counted and searched."""

@@ -1,0 +1,113 @@
+"""What any attempt log promises, and the words it needs. Nothing here runs.
+
+Rows travel as JSON arrays, one a line, in the order of `COLUMNS`; addresses are 32 lower-case hex digits.
+
+The digest of a block is SHA-256 over its *canonical rows* in order of id: for each column in the order of `COLUMNS`,
+`<decimal>,` for a number, `<32 hex digits>,` for an address, `<length in bytes of UTF-8>:<text>,` for a text. Ledger and
+log each make that text in their own SQL, so that a shifted column or a changed character shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from openusher.model.attempt import Attempt
+from openusher.model.block import Block, Horizon
+from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
+
+# name, and how it is written in canonical rows
+COLUMNS: tuple[tuple[str, str], ...] = (
+    ("id", "number"),
+    ("cdn", "number"),
+    ("at_ms", "number"),
+    ("key", "text"),
+    ("pass", "text"),
+    ("app", "text"),
+    ("appinst", "text"),
+    ("video", "text"),
+    ("ip", "address"),
+    ("pageurl", "text"),
+    ("refurl", "text"),
+    ("user_agent", "text"),
+    ("server_ip", "address"),
+    ("edge", "number"),
+    ("cut", "number"),
+    ("reason", "text"),
+)
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What one table of the log holds of a block; all zero and empty where it holds nothing of it."""
+
+    rows: int
+    first_id: int
+    last_id: int
+    digest: str
+
+
+class GroupedLog(msgspec.Struct, frozen=True):
+    """The largest groups in the log, largest first (ties by value), and how many groups there are in all."""
+
+    groups: list[Group]
+    total: int
+
+
+class AttemptLog(Protocol):
+    """Where shipped attempts are counted. A horizon bounds every question to blocks that the ledger calls shipped.
+
+    All methods raise LogUnavailable while the log does not answer, and LogDamaged when it says its data is broken.
+    """
+
+    @property
+    def ships(self) -> bool:
+        """Whether attempts are to be shipped here at all; False: every count comes from the ledger."""
+        ...
+
+    async def start(self) -> None:
+        """Open the log, creating what is missing. Raises SetupError when it cannot run on this machine."""
+        ...
+
+    async def tables(self) -> Sequence[str]:
+        """The tables a block goes into."""
+        ...
+
+    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+        """Store `block` in `table`, synced, all or nothing. The caller has seen that the table holds none of it."""
+        ...
+
+    async def held(self, number: int, *, table: str) -> Held:
+        """Read back what `table` holds of block `number`."""
+        ...
+
+    async def all_held(self, *, table: str) -> dict[int, Held]:
+        """As `held`, for every block `table` has rows of; for checks, since it reads everything."""
+        ...
+
+    async def rows_by_table(self, horizon: Horizon) -> dict[str, int]:
+        """How many rows each table holds inside the horizon."""
+        ...
+
+    async def newest_block(self) -> int:
+        """The largest block number in any table; 0 for an empty log."""
+        ...
+
+    async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int: ...
+
+    async def groups(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int
+    ) -> GroupedLog: ...
+
+    async def counts_of(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
+    ) -> dict[GroupValue, int]:
+        """How many attempts each group of `values` has; those the log has none of may be left out."""
+        ...
+
+    async def newest(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int) -> list[Attempt]:
+        """The newest matching attempts, newest first."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,171 @@
+"""What any ledger promises, and the words it needs. Nothing here runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from openusher.errors import CallerError
+from openusher.model.account import Account, ApiKey, Edge
+from openusher.model.attempt import Attempt, AttemptRequest, Decision
+from openusher.model.block import Block, Horizon
+from openusher.model.search import AttemptFilter, Group, GroupBy
+from openusher.model.ticket import NewTicket, Ticket
+
+# A batch is one JSON text a statement; 512 keeps a commit near a millisecond of work beside its fsync.
+BATCH_OPERATIONS_MAX = 512
+# How long an attempt_id gets its first answer again.
+ANSWER_KEPT_MS = 3_600_000
+
+
+class Decide(msgspec.Struct, frozen=True, tag=True):
+    """Decide and record one attempt."""
+
+    request: AttemptRequest
+
+
+class Issue(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Create a ticket. `replay_digest` with `api_key` must be new; it is kept until `replay_until_ms` has passed."""
+
+    ticket: NewTicket
+    api_key: str = ""
+    replay_digest: str = ""
+    replay_until_ms: int = 0
+
+
+class Revoke(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Revoke a ticket for ever. One already revoked is no error; one unknown is."""
+
+    cdn: int
+    key: str
+
+
+Operation = Decide | Issue | Revoke
+Outcome = Decision | Ticket | CallerError
+
+
+class Directory(msgspec.Struct, frozen=True, kw_only=True):
+    """All accounts, API keys and edges: small, kept in memory by a node, read again after each change."""
+
+    accounts: dict[int, Account]
+    api_keys: dict[str, ApiKey]
+    edge_by_digest: dict[str, Edge]
+
+
+class PendingCount(msgspec.Struct, frozen=True):
+    """Matching attempts that the log does not hold yet, and the horizon, both read in one transaction."""
+
+    count: int
+    horizon: Horizon
+
+
+class PendingGroups(msgspec.Struct, frozen=True):
+    """All groups of the pending attempts, largest first. With `top` asked for, only so many of `total`."""
+
+    groups: list[Group]
+    total: int
+    horizon: Horizon
+
+
+class PendingAttempts(msgspec.Struct, frozen=True):
+    """The newest matching pending attempts, newest first."""
+
+    attempts: list[Attempt]
+    horizon: Horizon
+
+
+class LedgerStats(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the ledger stands. Ids and block numbers are the last ones given out; times are unix milliseconds."""
+
+    incarnation: int
+    last_attempt_id: int
+    last_block: int
+    shipped_block: int
+    pending: int
+    oldest_pending_ms: int | None
+    clock_ms: int
+
+
+class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
+    """An account with its first API key and its first edge. `cdn` 0: the next free number."""
+
+    name: str
+    cdn: int
+    key: ApiKey
+    edge_name: str
+    edge_token_digest: str
+
+
+class Ledger(Protocol):
+    """One writer, any number of readers. Every method that writes returns only after its commit is synced.
+
+    All of them raise LedgerUnavailable when nothing was done, and CommitUnknown when that cannot be said.
+    """
+
+    @property
+    def clock_ms(self) -> int:
+        """The largest clock this ledger has ever seen; time never goes back past it."""
+        ...
+
+    async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
+        """Carry out `operations` in order and make them durable, all in one transaction.
+
+        Takes 1 to `BATCH_OPERATIONS_MAX`; several may name one ticket, and each sees those before it. Returns one
+        outcome each, in that order: a CallerError is an outcome and concerns that operation alone. `now_ms` is taken
+        as `clock_ms` where it is earlier.
+        """
+        ...
+
+    async def ticket(self, cdn: int, key: str) -> Ticket | None: ...
+
+    async def count_pending(self, cdn: int, search: AttemptFilter) -> PendingCount: ...
+
+    async def group_pending(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None
+    ) -> PendingGroups: ...
+
+    async def newest_pending(self, cdn: int, search: AttemptFilter, *, limit: int) -> PendingAttempts: ...
+
+    async def directory(self) -> Directory: ...
+
+    async def create_account(self, account: NewAccount) -> Account:
+        """Raises AlreadyExists for a name, cdn or API key that is taken."""
+        ...
+
+    async def set_account_active(self, cdn: int, *, active: bool) -> None:
+        """Raises NotAuthorised for an unknown cdn."""
+        ...
+
+    async def add_api_key(self, key: ApiKey) -> None:
+        """Raises AlreadyExists for one that is taken."""
+        ...
+
+    async def next_block(self, *, now_ms: int) -> Block | None:
+        """The oldest unshipped block; if there is none, a new one of the oldest pending ids; None if none pend."""
+        ...
+
+    async def block_rows(self, block: Block) -> bytes:
+        """The rows of an unshipped block as `AttemptLog.insert` takes them."""
+        ...
+
+    async def mark_shipped(self, block: Block) -> None:
+        """From here on its attempts are counted in the log and no longer here, in one commit."""
+        ...
+
+    async def delete_shipped(self, *, limit: int) -> int:
+        """Delete up to `limit` rows of shipped blocks; returns how many there were."""
+        ...
+
+    async def blocks(self) -> list[Block]:
+        """Every block ever assigned, by number: what the log must hold."""
+        ...
+
+    async def stats(self) -> LedgerStats: ...
+
+    async def check(self, *, quick: bool) -> list[str]:
+        """What is wrong with the ledger's own file and rows, a sentence each; empty when sound."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,65 @@
+"""Who asks: accounts (tenants, numbered by their cdn), their API keys and their edges."""
+
+from __future__ import annotations
+
+import hmac
+from hashlib import sha256
+
+import msgspec
+
+
+class Secret:
+    """A text that never shows itself: not in repr, a log line or an error."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def opens_with(self, text: str) -> bool:
+        """Compare in constant time."""
+        return hmac.compare_digest(self._text.encode(), text.encode(errors="surrogatepass"))
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One tenant. A disabled one (`active` False) is refused everywhere; its rows stay."""
+
+    cdn: int
+    name: str
+    active: bool = True
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
+    """A public key and the secret that signs its commands. An account may have several, for rotation."""
+
+    api_key: str
+    cdn: int
+    secret: Secret
+
+
+class Edge(msgspec.Struct, frozen=True, kw_only=True):
+    """A media server or proxy that asks. Only the SHA-256 of its token is kept."""
+
+    number: int
+    cdn: int
+    name: str
+    token_digest: str
+
+
+def token_digest(token: str) -> str:
+    """What is kept of an edge token. A plain hash is enough: tokens are 256 random bits, nothing to guess."""
+    return sha256(token.encode(errors="surrogatepass")).hexdigest()

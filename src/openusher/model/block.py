@@ -1,0 +1,30 @@
+"""Blocks: numbered runs of attempts that move from ledger to log as one, and the bound they set to a count."""
+
+from __future__ import annotations
+
+import msgspec
+
+# One insert must be one part of the log; both bounds keep its text in memory twice without pain.
+BLOCK_ROWS_MAX = 100_000
+BLOCK_BYTES_MAX = 32 * 1024 * 1024
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """A numbered run of attempts that moves from ledger to log as one: ids `first_id` to `last_id`, all of one month.
+
+    `digest` is the SHA-256, in hex, of its rows as `canonical rows` (see attemptlog/base.py)."""
+
+    number: int
+    incarnation: int
+    first_id: int
+    last_id: int
+    rows: int
+    digest: str
+    shipped: bool
+
+
+class Horizon(msgspec.Struct, frozen=True, kw_only=True):
+    """What the log must be asked for beside a pending answer: blocks up to `upto`, but none of `but`."""
+
+    upto: int
+    but: tuple[int, ...] = ()

@@ -1,0 +1,62 @@
+"""Which attempts are meant: the filter of a count, a search or a grouping."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from openusher.model.address import Net
+from openusher.model.attempt import Reason
+from openusher.model.pattern import Pattern
+
+
+class GroupBy(StrEnum):
+    """What attempts may be grouped by; hours and days are UTC."""
+
+    KEY = "key"
+    USER = "user"
+    APP = "app"
+    VIDEO = "video"
+    IP = "ip"
+    REASON = "reason"
+    SUCCESS = "success"
+    SERVER_IP = "server_ip"
+    HOUR = "hour"
+    DAY = "day"
+
+
+class AttemptFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """All given members must hold; None means any. `app` and `video` as text are exact. Times are unix milliseconds,
+    `from_ms` included, `before_ms` not; ids likewise exclude the one named."""
+
+    key: str | None = None
+    password: str | None = None
+    user: str | None = None
+    app: str | Pattern | None = None
+    video: str | Pattern | None = None
+    ip: Net | None = None
+    accepted: bool | None = None
+    reason: Reason | None = None
+    server_ip: Net | None = None
+    from_ms: int | None = None
+    before_ms: int | None = None
+    after_id: int | None = None
+    before_id: int | None = None
+
+
+# How a group's value is held until it is shown: addresses as numbers, success 1 or 0, hour and day as unix seconds of
+# their start, the rest as text. Both stores order values the same way: numbers by size, texts by their bytes.
+GroupValue = str | int
+
+
+class Group(msgspec.Struct, frozen=True):
+    """One group and how many attempts it has."""
+
+    value: GroupValue
+    count: int
+
+
+def in_order(groups: list[Group]) -> list[Group]:
+    """Largest first, ties by value (SEVU rulings, `group_by`). All values must be of one type."""
+    return sorted(sorted(groups, key=lambda group: group.value), key=lambda group: -group.count)  # type: ignore[arg-type,return-value]

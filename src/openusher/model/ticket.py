@@ -1,0 +1,75 @@
+"""Tickets: a key and a pass, with the rules that say what they open."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import string
+
+import msgspec
+
+from openusher.model.limits import KEY_BYTES_MAX
+
+USES_MAX = 2**31 - 1
+_PLAIN = frozenset(string.ascii_letters + string.digits + "-")
+_NAME_CHARACTERS_MAX = 64
+
+
+class NewTicket(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket as asked for, already checked: texts within their limits, patterns and addresses readable.
+
+    `uses_limit` 0 means unlimited. `key` is given only when a ticket sold elsewhere is taken over.
+    """
+
+    cdn: int
+    password: str
+    app: str
+    video: str
+    ip: str
+    uses_limit: int
+    expires_s: int
+    key: str
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket as it stands. Times are unix seconds; `used_s` 0: never used. Uses are kept as allowed and taken, so
+    that nothing is ever counted down past zero. `ip` is the text as given, its bound `auto` slots replaced."""
+
+    number: int
+    cdn: int
+    key: str
+    password: str
+    app: str
+    video: str
+    ip: str
+    uses_limit: int
+    uses_taken: int
+    active: bool
+    created_s: int
+    expires_s: int
+    used_s: int
+
+    def opens_with(self, password: str) -> bool:
+        """Compare the pass in constant time."""
+        return hmac.compare_digest(self.password.encode(), password.encode())
+
+    @property
+    def unlimited(self) -> bool:
+        return self.uses_limit == 0
+
+    @property
+    def uses_left(self) -> int | None:
+        """Starts left; None for an unlimited ticket."""
+        return None if self.unlimited else self.uses_limit - self.uses_taken
+
+
+def new_ticket_key(video: str) -> str:
+    """Make a key in SEVU's form, safe in URLs: sanitised first video name, 14 hex digits, 8 digits (82 random bits).
+
+    Source: SEVU rulings, "key format".
+    """
+    first = video.split("|", 1)[0][:_NAME_CHARACTERS_MAX]
+    name = "".join(c if c in _PLAIN else "_" for c in first)
+    key = f"{name}.{secrets.token_hex(7)}.{secrets.randbelow(10**8):08d}"
+    assert len(key) <= KEY_BYTES_MAX
+    return key
