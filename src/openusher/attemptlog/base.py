@@ -3,8 +3,8 @@
 Rows travel as JSON arrays, one a line, in the order of `COLUMNS`; addresses are 32 lower-case hex digits.
 
 The digest of a block is SHA-256 over its *canonical rows* in order of id: for each column in the order of `COLUMNS`,
-`<decimal>,` for a number, `<32 hex digits>,` for an address, `<length in bytes of UTF-8>:<text>,` for a text. Ledger and
-log each make that text in their own SQL, so that a shifted column or a changed character shows.
+`<decimal>,` for a number, `<32 hex digits>,` for an address, `<length in bytes of UTF-8>:<text>,` for a text. Ledger
+and log each make that text in their own SQL, so that a shifted column or a changed character shows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Patterns of app and video names: pipe lists with `*`, the one matcher that decides them everywhere.
 
-The ledger calls `Pattern.matches`; the attempt log gets the same alternatives translated to its own LIKE. Rulings: SEVU,
-"wildcards" and "lengths": `*` matches any characters, `/` too; case-sensitive; everything else stands for itself.
+The ledger calls `Pattern.matches`; the attempt log gets the same alternatives translated to its own LIKE. Rulings:
+SEVU, "wildcards" and "lengths": `*` matches any characters, `/` too; case-sensitive; all else stands for itself.
 """
 
 from __future__ import annotations

@@ -59,4 +59,4 @@ class Group(msgspec.Struct, frozen=True):
 
 def in_order(groups: list[Group]) -> list[Group]:
     """Largest first, ties by value (SEVU rulings, `group_by`). All values must be of one type."""
-    return sorted(sorted(groups, key=lambda group: group.value), key=lambda group: -group.count)  # type: ignore[arg-type,return-value]
+    return sorted(sorted(groups, key=lambda group: group.value), key=lambda group: -group.count)
