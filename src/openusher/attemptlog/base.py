@@ -15,28 +15,9 @@ from typing import Protocol
 import msgspec
 
 from openusher.model.attempt import Attempt
+from openusher.model.block import COLUMNS as COLUMNS
 from openusher.model.block import Block, Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
-
-# name, and how it is written in canonical rows
-COLUMNS: tuple[tuple[str, str], ...] = (
-    ("id", "number"),
-    ("cdn", "number"),
-    ("at_ms", "number"),
-    ("key", "text"),
-    ("pass", "text"),
-    ("app", "text"),
-    ("appinst", "text"),
-    ("video", "text"),
-    ("ip", "address"),
-    ("pageurl", "text"),
-    ("refurl", "text"),
-    ("user_agent", "text"),
-    ("server_ip", "address"),
-    ("edge", "number"),
-    ("cut", "number"),
-    ("reason", "text"),
-)
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +45,11 @@ class AttemptLog(Protocol):
     @property
     def ships(self) -> bool:
         """Whether attempts are to be shipped here at all; False: every count comes from the ledger."""
+        ...
+
+    @property
+    def starts(self) -> int:
+        """How often the log was (re)started; a new number means that what it holds must be verified again."""
         ...
 
     async def start(self) -> None:

@@ -8,6 +8,26 @@ import msgspec
 BLOCK_ROWS_MAX = 100_000
 BLOCK_BYTES_MAX = 32 * 1024 * 1024
 
+# The columns of a shipped attempt, in order, and how each is written in a block's canonical rows.
+COLUMNS: tuple[tuple[str, str], ...] = (
+    ("id", "number"),
+    ("cdn", "number"),
+    ("at_ms", "number"),
+    ("key", "text"),
+    ("pass", "text"),
+    ("app", "text"),
+    ("appinst", "text"),
+    ("video", "text"),
+    ("ip", "address"),
+    ("pageurl", "text"),
+    ("refurl", "text"),
+    ("user_agent", "text"),
+    ("server_ip", "address"),
+    ("edge", "number"),
+    ("cut", "number"),
+    ("reason", "text"),
+)
+
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """A numbered run of attempts that moves from ledger to log as one: ids `first_id` to `last_id`, all of one month.

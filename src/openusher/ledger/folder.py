@@ -1,0 +1,96 @@
+"""The data folder: private to its owner, and used by one process at a time, which a second one is told the name of."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from openusher.errors import SetupError
+
+LEDGER_FILE = "ledger.db"
+LOG_FOLDER = "log"
+ADMIN_SOCKET = "admin.sock"
+_LOCK_FILE = "lock"
+
+
+class Holder(msgspec.Struct):
+    """Who holds a data folder."""
+
+    pid: int
+    command: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.command}) since {self.since} UTC"
+
+
+class FolderInUse(SetupError):
+    """Another process holds the folder; `holder` says which, as far as it wrote it down."""
+
+    def __init__(self, folder: Path, holder: Holder | None) -> None:
+        super().__init__(f"{folder} is in use by {holder or 'another process'}; stop it, or ask it instead")
+        self.holder = holder
+
+
+class DataFolder:
+    """A data folder held by this process until `release`."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock = lock
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.path / LEDGER_FILE
+
+    @property
+    def log_folder(self) -> Path:
+        return self.path / LOG_FOLDER
+
+    def release(self) -> None:
+        os.close(self._lock)
+
+
+def hold_folder(path: Path, *, create: bool = True) -> DataFolder:
+    """Take the folder at `path` for this process, creating it (mode 0700) where `create` allows.
+
+    Raises FolderInUse when another process holds it, SetupError when it is missing or cannot be used.
+    """
+    try:
+        if create:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            # It holds secrets in clear: tickets' passes and the keys that sign.
+            path.chmod(0o700)
+        lock = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        raise SetupError(f"{path}: no such data folder; name one with --data, or start it with usher serve") from None
+    except OSError as error:
+        raise SetupError(f"{path}: cannot use it as the data folder: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _read_holder(lock)
+        os.close(lock)
+        raise FolderInUse(path, holder) from None
+    _write_holder(lock)
+    return DataFolder(path, lock)
+
+
+def _write_holder(lock: int) -> None:
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:2]])
+    holder = Holder(os.getpid(), command, time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()))
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, msgspec.json.encode(holder), 0)
+
+
+def _read_holder(lock: int) -> Holder | None:
+    try:
+        return msgspec.json.decode(os.pread(lock, 4096, 0), type=Holder)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,54 @@
+"""Accounts, API keys and edges as rows."""
+
+from __future__ import annotations
+
+import apsw
+
+from openusher.ledger.base import Directory, NewAccount
+from openusher.model.account import Account, ApiKey, Edge, Secret
+
+# Where numbering starts when no cdn is given; ScaleEngine's own are below, so that a site may keep its number.
+_OWN_CDN_MIN = 1_000_000
+
+
+def read_directory(connection: apsw.Connection) -> Directory:
+    with connection:
+        accounts = {
+            cdn: Account(cdn=cdn, name=name, active=bool(active))
+            for cdn, name, active in connection.execute("SELECT cdn, name, active FROM accounts")
+        }
+        api_keys = {
+            api_key: ApiKey(api_key=api_key, cdn=cdn, secret=Secret(secret))
+            for api_key, cdn, secret in connection.execute("SELECT api_key, cdn, secret FROM api_keys")
+        }
+        edges = {
+            digest: Edge(number=number, cdn=cdn, name=name, token_digest=digest)
+            for number, cdn, name, digest in connection.execute("SELECT number, cdn, name, token_digest FROM edges")
+        }
+    return Directory(accounts=accounts, api_keys=api_keys, edge_by_digest=edges)
+
+
+def insert_account(connection: apsw.Connection, account: NewAccount, *, now_s: int) -> Account:
+    cdn = account.cdn or _next_cdn(connection)
+    connection.execute("INSERT INTO accounts VALUES (?, ?, 1, ?)", (cdn, account.name, now_s))
+    key = account.key
+    insert_api_key(connection, ApiKey(api_key=key.api_key, cdn=cdn, secret=key.secret), now_s=now_s)
+    connection.execute(
+        "INSERT INTO edges (cdn, name, token_digest, created_s) VALUES (?, ?, ?, ?)",
+        (cdn, account.edge_name, account.edge_token_digest, now_s),
+    )
+    return Account(cdn=cdn, name=account.name)
+
+
+def _next_cdn(connection: apsw.Connection) -> int:
+    ((cdn,),) = connection.execute("SELECT max(coalesce(max(cdn), 0) + 1, ?) FROM accounts", (_OWN_CDN_MIN,))
+    return int(cdn)
+
+
+def insert_api_key(connection: apsw.Connection, key: ApiKey, *, now_s: int) -> None:
+    connection.execute("INSERT INTO api_keys VALUES (?, ?, ?, ?)", (key.api_key, key.cdn, key.secret.reveal(), now_s))
+
+
+def update_account(connection: apsw.Connection, cdn: int, *, active: bool) -> bool:
+    connection.execute("UPDATE accounts SET active = ? WHERE cdn = ?", (int(active), cdn))
+    return connection.changes() == 1

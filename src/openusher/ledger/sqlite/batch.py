@@ -1,0 +1,311 @@
+"""One batch of operations as statements: read what it names, decide in order, write what changed.
+
+The number of statements does not depend on the size of the batch. They run on the event loop: each is a few
+microseconds, while in a thread every step would wait for the busy loop's GIL. Only the commit is worth a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+from msgspec.structs import replace
+
+from openusher.errors import AlreadyExists, AttemptIdReused, ReplayedCommand, UnknownTicket
+from openusher.ledger.base import ANSWER_KEPT_MS, Decide, Issue, Operation, Outcome, Revoke
+from openusher.model.attempt import AttemptRequest, Decision, Reason
+from openusher.model.ticket import NewTicket, Ticket
+from openusher.rules import decide, has_expired
+
+# What SQLite hands out and takes: columns are typed by the schema, which is STRICT.
+Row = tuple[Any, ...]
+
+# More than a batch can add, so that what expires never piles up.
+_PRUNED_ROWS_MAX = 1_000
+
+_TICKETS = """
+SELECT number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s
+FROM tickets WHERE cdn = ? AND key = ?
+"""
+_ANSWERS = """
+SELECT cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s
+FROM answers WHERE cdn = ? AND attempt_id = ?
+"""
+_REPLAYS = "SELECT api_key, digest FROM replays WHERE api_key = ? AND digest = ?"
+_INSERT_TICKETS = "INSERT INTO tickets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_UPDATE_TICKETS = "UPDATE tickets SET ip = ?, uses_taken = ?, active = ?, used_s = ? WHERE number = ?"
+_INSERT_ATTEMPTS = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# REPLACE: a row older than its hour may not have been pruned yet.
+_INSERT_ANSWERS = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_REPLAYS = "INSERT INTO replays VALUES (?, ?, ?)"
+_PRUNE_ANSWERS = """
+DELETE FROM answers WHERE (cdn, attempt_id) IN (SELECT cdn, attempt_id FROM answers WHERE at_ms < ? LIMIT ?)
+"""
+_PRUNE_REPLAYS = """
+DELETE FROM replays WHERE (api_key, digest) IN (SELECT api_key, digest FROM replays WHERE until_ms < ? LIMIT ?)
+"""
+_UPDATE_NODE = "UPDATE node SET clock_ms = ?, last_batch = ?, last_attempt = ?"
+
+
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
+    """The numbers that only rise; those of a batch become the ledger's once it is committed."""
+
+    clock_ms: int
+    last_batch: int
+    last_attempt: int
+    last_ticket: int
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    digest: str
+    at_ms: int
+    decision: Decision
+
+
+class Batch:
+    """What one transaction reads, decides and writes. Used once."""
+
+    def __init__(self, connection: apsw.Connection, counters: Counters, *, now_ms: int) -> None:
+        self._connection = connection
+        self._now_ms = max(now_ms, counters.clock_ms)
+        self._last_batch = counters.last_batch + 1
+        self._last_attempt = counters.last_attempt
+        self._last_ticket = counters.last_ticket
+        self._tickets: dict[tuple[int, str], Ticket] = {}
+        self._answers: dict[tuple[int, str], _Answer] = {}
+        self._replays: set[tuple[str, str]] = set()
+        self._issued: dict[int, tuple[int, str]] = {}
+        self._changed: dict[int, tuple[int, str]] = {}
+        self._attempt_rows: list[Row] = []
+        self._answer_rows: list[Row] = []
+        self._replay_rows: list[Row] = []
+
+    @property
+    def counters(self) -> Counters:
+        """The ledger's counters once this batch is committed."""
+        return Counters(
+            clock_ms=self._now_ms,
+            last_batch=self._last_batch,
+            last_attempt=self._last_attempt,
+            last_ticket=self._last_ticket,
+        )
+
+    def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Carry out `operations` in order inside the open transaction; the caller commits.
+
+        Raises apsw.Error, and what apsw raises for values that no column takes.
+        """
+        self._read(operations)
+        outcomes = [self._carry_out(operation) for operation in operations]
+        self._write()
+        return outcomes
+
+    def _read(self, operations: Sequence[Operation]) -> None:
+        ticket_names: set[tuple[int, str]] = set()
+        answer_names: set[tuple[int, str]] = set()
+        replay_names: set[tuple[str, str]] = set()
+        for operation in operations:
+            match operation:
+                case Decide(request):
+                    ticket_names.add((request.cdn, request.key))
+                    if request.attempt_id:
+                        answer_names.add((request.cdn, request.attempt_id))
+                case Issue():
+                    ticket_names.add((operation.ticket.cdn, operation.ticket.key))
+                    if operation.replay_digest:
+                        replay_names.add((operation.api_key, operation.replay_digest))
+                case Revoke():
+                    ticket_names.add((operation.cdn, operation.key))
+        for row in self._rows(_TICKETS, ticket_names):
+            ticket = ticket_of_row(row)
+            self._tickets[ticket.cdn, ticket.key] = ticket
+        for cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s in self._rows(_ANSWERS, answer_names):
+            if at_ms >= self._now_ms - ANSWER_KEPT_MS:
+                decision = Decision(reason=Reason(reason), attempt=attempt, uses_left=uses_left, expires_s=expires_s)
+                self._answers[cdn, attempt_id] = _Answer(digest=digest, at_ms=at_ms, decision=decision)
+        self._replays = {(api_key, digest) for api_key, digest in self._rows(_REPLAYS, replay_names)}
+
+    def _rows(self, statement: str, names: Iterable[Row]) -> apsw.Cursor:
+        return self._connection.executemany(statement, names)
+
+    def _carry_out(self, operation: Operation) -> Outcome:
+        match operation:
+            case Decide(request):
+                return self._decide(request)
+            case Issue():
+                return self._issue(operation)
+            case Revoke():
+                return self._revoke(operation)
+
+    def _decide(self, request: AttemptRequest) -> Outcome:
+        ticket = self._tickets.get((request.cdn, request.key))
+        digest = ""
+        if request.attempt_id:
+            digest = request.digest()
+            answer = self._answers.get((request.cdn, request.attempt_id))
+            if answer is not None:
+                if answer.digest != digest:
+                    return AttemptIdReused("attempt_id: was asked before with other content; give each attempt its own")
+                return self._repeated(answer.decision, ticket)
+        verdict = decide(ticket, request, now_ms=self._now_ms)
+        self._last_attempt += 1
+        if verdict.reason is Reason.NONE:
+            assert ticket is not None
+            ticket = self._change(
+                ticket,
+                uses_taken=ticket.uses_taken + 1,
+                used_s=self._now_ms // 1000,
+                ip=verdict.bound_ip or ticket.ip,
+            )
+        # Whoever cannot name the ticket's pass learns nothing of the ticket.
+        known = ticket if verdict.reason not in (Reason.INVALID_TOKEN, Reason.MISSING_TOKEN) else None
+        decision = Decision(
+            reason=verdict.reason,
+            attempt=self._last_attempt,
+            uses_left=known.uses_left if known else None,
+            expires_s=known.expires_s if known else None,
+        )
+        self._attempt_rows.append(_attempt_row(request, decision, at_ms=self._now_ms))
+        if request.attempt_id:
+            self._keep_answer(request, decision, digest)
+        return decision
+
+    def _repeated(self, first: Decision, ticket: Ticket | None) -> Decision:
+        """The first answer again; a "yes" only while it still holds (DESIGN, promise 4)."""
+        if not first.accepted or ticket is None:
+            return first
+        if not ticket.active:
+            return replace(first, reason=Reason.REVOKED)
+        if has_expired(ticket, now_ms=self._now_ms):
+            return replace(first, reason=Reason.EXPIRED)
+        return first
+
+    def _keep_answer(self, request: AttemptRequest, decision: Decision, digest: str) -> None:
+        answer = _Answer(digest=digest, at_ms=self._now_ms, decision=decision)
+        self._answers[request.cdn, request.attempt_id] = answer
+        self._answer_rows.append(
+            (
+                request.cdn,
+                request.attempt_id,
+                digest,
+                self._now_ms,
+                decision.attempt,
+                request.key,
+                decision.reason.value,
+                decision.uses_left,
+                decision.expires_s,
+            )
+        )
+
+    def _issue(self, issue: Issue) -> Outcome:
+        if issue.replay_digest:
+            name = (issue.api_key, issue.replay_digest)
+            # One whose record may have been pruned is refused by its age instead.
+            if name in self._replays or issue.replay_until_ms < self._now_ms:
+                return ReplayedCommand("this signature has already created something; sign a new command")
+            self._replays.add(name)
+            self._replay_rows.append((*name, issue.replay_until_ms))
+        wanted = issue.ticket
+        if (wanted.cdn, wanted.key) in self._tickets:
+            return AlreadyExists(f"key: a ticket with this key exists in account {wanted.cdn}")
+        self._last_ticket += 1
+        ticket = _new_ticket(wanted, number=self._last_ticket, now_s=self._now_ms // 1000)
+        self._tickets[ticket.cdn, ticket.key] = ticket
+        self._issued[ticket.number] = (ticket.cdn, ticket.key)
+        return ticket
+
+    def _revoke(self, revoke: Revoke) -> Outcome:
+        ticket = self._tickets.get((revoke.cdn, revoke.key))
+        if ticket is None:
+            return UnknownTicket(f"key: account {revoke.cdn} has no such ticket")
+        return self._change(ticket, active=False) if ticket.active else ticket
+
+    def _change(self, ticket: Ticket, **changes: object) -> Ticket:
+        changed = replace(ticket, **changes)
+        name = (changed.cdn, changed.key)
+        self._tickets[name] = changed
+        if changed.number not in self._issued:
+            self._changed[changed.number] = name
+        return changed
+
+    def _write(self) -> None:
+        issued = [self._tickets[name] for name in self._issued.values()]
+        changed = [self._tickets[name] for name in self._changed.values()]
+        self._many(_INSERT_TICKETS, [_ticket_row(ticket) for ticket in issued])
+        self._many(_UPDATE_TICKETS, [(t.ip, t.uses_taken, int(t.active), t.used_s, t.number) for t in changed])
+        self._many(_INSERT_ATTEMPTS, self._attempt_rows)
+        self._many(_INSERT_ANSWERS, self._answer_rows)
+        self._many(_INSERT_REPLAYS, self._replay_rows)
+        self._connection.execute(_PRUNE_ANSWERS, (self._now_ms - ANSWER_KEPT_MS, _PRUNED_ROWS_MAX))
+        self._connection.execute(_PRUNE_REPLAYS, (self._now_ms, _PRUNED_ROWS_MAX))
+        self._connection.execute(_UPDATE_NODE, (self._now_ms, self._last_batch, self._last_attempt))
+
+    def _many(self, statement: str, rows: Sequence[Row]) -> None:
+        if rows:
+            self._connection.executemany(statement, rows)
+
+
+def ticket_of_row(row: Row) -> Ticket:
+    """A ticket from the columns of `tickets`, in their order."""
+    number, cdn, key, password, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s = row
+    return Ticket(
+        number=number,
+        cdn=cdn,
+        key=key,
+        password=password,
+        app=app,
+        video=video,
+        ip=ip,
+        uses_limit=uses_limit,
+        uses_taken=uses_taken,
+        active=bool(active),
+        created_s=created_s,
+        expires_s=expires_s,
+        used_s=used_s,
+    )
+
+
+def _new_ticket(wanted: NewTicket, *, number: int, now_s: int) -> Ticket:
+    return Ticket(
+        number=number,
+        cdn=wanted.cdn,
+        key=wanted.key,
+        password=wanted.password,
+        app=wanted.app,
+        video=wanted.video,
+        ip=wanted.ip,
+        uses_limit=wanted.uses_limit,
+        uses_taken=0,
+        active=True,
+        created_s=now_s,
+        expires_s=wanted.expires_s,
+        used_s=0,
+    )
+
+
+def _ticket_row(t: Ticket) -> Row:
+    rules = (t.key, t.password, t.app, t.video, t.ip, t.uses_limit, t.uses_taken, int(t.active))
+    return (t.number, t.cdn, *rules, t.created_s, t.expires_s, t.used_s)
+
+
+def _attempt_row(request: AttemptRequest, decision: Decision, *, at_ms: int) -> Row:
+    return (
+        decision.attempt,
+        request.cdn,
+        at_ms,
+        request.key,
+        request.password,
+        request.app,
+        request.appinst,
+        request.video,
+        request.ip.to_bytes(16, "big"),
+        request.pageurl,
+        request.refurl,
+        request.user_agent,
+        request.server_ip.to_bytes(16, "big"),
+        request.edge,
+        int(request.cut),
+        decision.reason.value,
+    )

@@ -1,0 +1,136 @@
+"""Which pending attempts make up the next block, and a block's rows and digest as text (see attemptlog/base.py)."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import apsw
+import msgspec
+
+from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, COLUMNS, Block
+
+
+def _canonical(column: str, kind: str) -> str:
+    match kind:
+        case "number":
+            return f"{column} || ','"
+        case "address":
+            return f"lower(hex({column})) || ','"
+        case _:
+            return f"octet_length({column}) || ':' || {column} || ','"
+
+
+_CANONICAL_ROW = " || ".join(_canonical(column, kind) for column, kind in COLUMNS)
+_JSON_ROW = ", ".join(f"lower(hex({column}))" if kind == "address" else column for column, kind in COLUMNS)
+_TEXT_BYTES = " + ".join(f"octet_length({column})" for column, kind in COLUMNS if kind == "text")
+
+# One month a block: it then lies in one partition of the log, and its insert is one part, all or nothing.
+_NEXT_RANGE = f"""
+WITH oldest AS (
+  SELECT id, sum({_TEXT_BYTES} + 200) OVER (ORDER BY id) AS bytes
+  FROM (
+    SELECT * FROM attempts
+    WHERE id > ?1 AND at_ms < (
+      SELECT unixepoch(at_ms / 1000, 'unixepoch', 'start of month', '+1 month') * 1000
+      FROM attempts WHERE id > ?1 ORDER BY id LIMIT 1)
+    ORDER BY id LIMIT {BLOCK_ROWS_MAX}))
+SELECT min(id), max(id), count(*) FROM oldest WHERE bytes <= {BLOCK_BYTES_MAX}
+"""
+_DIGEST = f"""
+SELECT group_concat({_CANONICAL_ROW}, '' ORDER BY id)
+FROM attempts WHERE id BETWEEN ? AND ?
+"""
+_ROWS = f"""
+SELECT group_concat(json_array({_JSON_ROW}), char(10) ORDER BY id)
+FROM attempts WHERE id BETWEEN ? AND ?
+"""
+_OLDEST_UNSHIPPED = """
+SELECT number, incarnation, first_id, last_id, rows, digest, shipped FROM blocks
+WHERE NOT shipped ORDER BY number LIMIT 1
+"""
+_ALL = "SELECT number, incarnation, first_id, last_id, rows, digest, shipped FROM blocks ORDER BY number"
+
+
+class Range(msgspec.Struct, frozen=True, kw_only=True):
+    """A block to be: ids, number of rows and digest."""
+
+    first_id: int
+    last_id: int
+    rows: int
+    digest: str
+
+
+def oldest_unshipped(connection: apsw.Connection) -> Block | None:
+    for row in connection.execute(_OLDEST_UNSHIPPED):
+        return _block(row)
+    return None
+
+
+def next_range(connection: apsw.Connection, *, after_id: int) -> Range | None:
+    """The oldest attempts behind `after_id` that fit a block; None if there are none."""
+    ((first_id, last_id, rows),) = connection.execute(_NEXT_RANGE, (after_id,))
+    if not rows:
+        return None
+    digest = digest_of(connection, first_id, last_id)
+    return Range(first_id=first_id, last_id=last_id, rows=rows, digest=digest)
+
+
+def digest_of(connection: apsw.Connection, first_id: int, last_id: int) -> str:
+    ((text,),) = connection.execute(_DIGEST, (first_id, last_id))
+    return sha256((text or "").encode()).hexdigest()
+
+
+def rows_of(connection: apsw.Connection, block: Block) -> bytes:
+    ((text,),) = connection.execute(_ROWS, (block.first_id, block.last_id))
+    return (text or "").encode()
+
+
+def all_blocks(connection: apsw.Connection) -> list[Block]:
+    return [_block(row) for row in connection.execute(_ALL)]
+
+
+def _block(row: tuple[object, ...]) -> Block:
+    fields = dict(zip(Block.__struct_fields__, row, strict=True))
+    return msgspec.convert({**fields, "shipped": bool(fields["shipped"])}, Block)
+
+
+def last_assigned(connection: apsw.Connection) -> int:
+    """The last attempt that belongs to a block, shipped or not."""
+    ((last_id,),) = connection.execute("SELECT coalesce(max(last_id), 0) FROM blocks")
+    return int(last_id)
+
+
+def assign(connection: apsw.Connection, found: Range) -> Block:
+    ((number, incarnation),) = connection.execute(
+        "UPDATE node SET last_block = last_block + 1 RETURNING last_block, incarnation"
+    )
+    block = Block(
+        number=number,
+        incarnation=incarnation,
+        first_id=found.first_id,
+        last_id=found.last_id,
+        rows=found.rows,
+        digest=found.digest,
+        shipped=False,
+    )
+    connection.execute(
+        "INSERT INTO blocks VALUES (?, ?, ?, ?, ?, ?, 0)",
+        (number, incarnation, block.first_id, block.last_id, block.rows, block.digest),
+    )
+    return block
+
+
+def mark_shipped(connection: apsw.Connection, block: Block) -> None:
+    connection.execute("UPDATE blocks SET shipped = 1 WHERE number = ?", (block.number,))
+    connection.execute("UPDATE node SET shipped_attempt = max(shipped_attempt, ?)", (block.last_id,))
+
+
+def delete_shipped(connection: apsw.Connection, *, limit: int) -> int:
+    connection.execute(
+        """
+        DELETE FROM attempts WHERE id IN (
+          SELECT id FROM attempts WHERE id <= (SELECT shipped_attempt FROM node) ORDER BY id LIMIT ?)
+        """,
+        (limit,),
+    )
+    return connection.changes()

@@ -1,0 +1,215 @@
+"""Counting, grouping and listing the pending attempts: filters as SQL, each answer with its horizon.
+
+Every function here runs on a reader's thread and reads in one transaction, so that the horizon and the rows agree.
+Each result comes as one JSON row: the engine then works without giving the GIL up and taking it back row by row.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import apsw
+import msgspec
+
+from openusher.ledger.base import PendingAttempts, PendingCount, PendingGroups
+from openusher.model.address import Net
+from openusher.model.attempt import Attempt, user_of
+from openusher.model.block import Horizon
+from openusher.model.pattern import Pattern
+from openusher.model.search import AttemptFilter, Group, GroupBy
+
+_MAPPED_LOW, _MAPPED_HIGH = 0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF
+
+_HORIZON = """
+SELECT shipped_attempt, (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
+  (SELECT json_group_array(number) FROM blocks WHERE NOT shipped) FROM node
+"""
+_GROUP_EXPRESSIONS = {
+    GroupBy.KEY: "key",
+    GroupBy.USER: "user",
+    GroupBy.APP: "app",
+    GroupBy.VIDEO: "video",
+    GroupBy.IP: "hex(ip)",
+    GroupBy.REASON: "reason",
+    GroupBy.SUCCESS: "reason = ''",
+    GroupBy.SERVER_IP: "hex(server_ip)",
+    GroupBy.HOUR: "at_ms / 3600000 * 3600",
+    GroupBy.DAY: "at_ms / 86400000 * 86400",
+}
+_ATTEMPT_COLUMNS = (
+    "id, cdn, at_ms, key, pass, app, appinst, video, hex(ip), pageurl, refurl, user_agent, hex(server_ip), edge, cut,"
+    " reason"
+)
+
+
+class _AttemptRow(msgspec.Struct, array_like=True):
+    id: int
+    cdn: int
+    at_ms: int
+    key: str
+    password: str
+    app: str
+    appinst: str
+    video: str
+    ip: str
+    pageurl: str
+    refurl: str
+    user_agent: str
+    server_ip: str
+    edge: int
+    cut: int
+    reason: str
+
+
+def prepare(connection: apsw.Connection) -> None:
+    """Give a reader what the statements below call."""
+    connection.create_scalar_function("usher_matches", _matches, 2, deterministic=True)
+
+
+def count_pending(connection: apsw.Connection, cdn: int, search: AttemptFilter) -> PendingCount:
+    where, values = _where(cdn, search)
+    with connection:
+        shipped, horizon = _horizon(connection)
+        count = _one(connection, f"SELECT count(*) FROM attempts WHERE {where}", (*values, shipped))
+    return PendingCount(int(count), horizon)
+
+
+def group_pending(
+    connection: apsw.Connection, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None
+) -> PendingGroups:
+    where, values = _where(cdn, search)
+    statement = f"""
+    WITH groups AS (SELECT {_GROUP_EXPRESSIONS[by]} AS value, count(*) AS n FROM attempts WHERE {where} GROUP BY value),
+      largest AS (SELECT value, n FROM groups ORDER BY n DESC, value LIMIT ?)
+    SELECT json_array((SELECT count(*) FROM groups),
+      (SELECT json_group_array(json_array(value, n) ORDER BY n DESC, value) FROM largest))
+    """
+    with connection:
+        shipped, horizon = _horizon(connection)
+        answer = _one(connection, statement, (*values, shipped, -1 if top is None else top))
+    total, pairs = msgspec.json.decode(answer, type=tuple[int, list[tuple[str | int, int]]])
+    is_address = by in (GroupBy.IP, GroupBy.SERVER_IP)
+    groups = [Group(int(str(value), 16) if is_address else value, count) for value, count in pairs]
+    return PendingGroups(groups, total, horizon)
+
+
+def newest_pending(connection: apsw.Connection, cdn: int, search: AttemptFilter, *, limit: int) -> PendingAttempts:
+    where, values = _where(cdn, search)
+    # Without one of the selective filters the order of ids is the way: it stops after `limit` matches.
+    is_selective = search.key is not None or search.password is not None or search.user is not None
+    statement = f"""
+    SELECT json_group_array(json_array({_ATTEMPT_COLUMNS}) ORDER BY id DESC) FROM (
+      SELECT * FROM attempts {"" if is_selective else "NOT INDEXED"} WHERE {where} ORDER BY id DESC LIMIT ?)
+    """
+    with connection:
+        shipped, horizon = _horizon(connection)
+        answer = _one(connection, statement, (*values, shipped, limit))
+    rows = msgspec.json.decode(answer, type=list[_AttemptRow])
+    return PendingAttempts([_attempt(row) for row in rows], horizon)
+
+
+def _horizon(connection: apsw.Connection) -> tuple[int, Horizon]:
+    shipped_attempt, upto, unshipped = next(connection.execute(_HORIZON))
+    but = [number for number in msgspec.json.decode(unshipped, type=list[int]) if number <= upto]
+    return shipped_attempt, Horizon(upto=upto, but=tuple(but))
+
+
+def _one(connection: apsw.Connection, statement: str, values: tuple[Any, ...]) -> Any:
+    ((value,),) = connection.execute(statement, values)
+    return value
+
+
+def _where(cdn: int, search: AttemptFilter) -> tuple[str, tuple[Any, ...]]:
+    """The filter as a condition and its values; the last value, the newest shipped id, is the caller's to add."""
+    conditions, values = ["cdn = ?"], [cdn]
+    for condition, given in _conditions(search):
+        conditions.append(condition)
+        values.extend(given)
+    # The plus keeps the planner from reading the table by id where an index is the better way.
+    conditions.append("+id > ?")
+    return " AND ".join(conditions), tuple(values)
+
+
+def _conditions(search: AttemptFilter) -> list[tuple[str, tuple[Any, ...]]]:
+    found: list[tuple[str, tuple[Any, ...]]] = []
+    if search.key is not None:
+        found.append(("key = ?", (search.key,)))
+    if search.password is not None:
+        # The user first: one index, (cdn, user, pass), serves both.
+        found.append(("user = ? AND pass = ?", (user_of(search.password), search.password)))
+    if search.user is not None:
+        found.append(("user = ?", (search.user,)))
+    found.extend(_name_condition("app", search.app))
+    found.extend(_name_condition("video", search.video))
+    found.extend(_net_condition("ip", search.ip))
+    found.extend(_net_condition("server_ip", search.server_ip))
+    if search.accepted is not None:
+        found.append(("reason = ''" if search.accepted else "reason <> ''", ()))
+    if search.reason is not None:
+        found.append(("reason = ?", (search.reason.value,)))
+    bounds = (
+        ("at_ms >= ?", search.from_ms),
+        ("at_ms < ?", search.before_ms),
+        ("id > ?", search.after_id),
+        ("id < ?", search.before_id),
+    )
+    found.extend((condition, (bound,)) for condition, bound in bounds if bound is not None)
+    return found
+
+
+def _name_condition(column: str, name: str | Pattern | None) -> list[tuple[str, tuple[Any, ...]]]:
+    match name:
+        case None:
+            return []
+        case str():
+            return [(f"{column} = ?", (name,))]
+        case Pattern():
+            return [(f"usher_matches(?, {column})", (msgspec.json.encode(name.alternatives).decode(),))]
+
+
+def _net_condition(column: str, net: Net | None) -> list[tuple[str, tuple[Any, ...]]]:
+    if net is None:
+        return []
+    low, high = _bytes(net.low), _bytes(net.high)
+    if net.low == net.high:
+        return [(f"{column} = ?", (low,))]
+    found: list[tuple[str, tuple[Any, ...]]] = [(f"{column} BETWEEN ? AND ?", (low, high))]
+    if net.skips_ipv4:
+        found.append((f"{column} NOT BETWEEN ? AND ?", (_bytes(_MAPPED_LOW), _bytes(_MAPPED_HIGH))))
+    return found
+
+
+def _bytes(address: int) -> bytes:
+    return address.to_bytes(16, "big")
+
+
+@lru_cache(maxsize=65_536)
+def _matches(alternatives: str, name: str) -> bool:
+    return _pattern(alternatives).matches(name)
+
+
+@lru_cache(maxsize=1_024)
+def _pattern(alternatives: str) -> Pattern:
+    return Pattern(msgspec.json.decode(alternatives, type=tuple[tuple[str, ...], ...]))
+
+
+def _attempt(row: _AttemptRow) -> Attempt:
+    return Attempt(
+        id=row.id,
+        cdn=row.cdn,
+        at_ms=row.at_ms,
+        key=row.key,
+        password=row.password,
+        app=row.app,
+        appinst=row.appinst,
+        video=row.video,
+        ip=int(row.ip, 16),
+        pageurl=row.pageurl,
+        refurl=row.refurl,
+        user_agent=row.user_agent,
+        server_ip=int(row.server_ip, 16),
+        edge=row.edge,
+        cut=row.cut,
+        reason=row.reason,
+    )

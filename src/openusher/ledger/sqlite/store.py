@@ -1,0 +1,99 @@
+"""The ledger's file: how it is opened, what it must be, and how it is brought up to this version's schema."""
+
+from __future__ import annotations
+
+import secrets
+from importlib import resources
+from pathlib import Path
+
+import apsw
+
+from openusher.errors import SetupError
+
+# "Usr1" in the file's header says that it is ours, to us and to file(1).
+APPLICATION_ID = 0x55737231
+# Older ones can lose WAL pages when a write meets a checkpoint (sqlite.org/wal.html, "WAL-reset bug").
+_SQLITE_VERSION_MIN = (3, 51, 3)
+# 16 MiB of WAL between checkpoints: fewer, larger ones, and still well under a second of recovery after a crash.
+_CHECKPOINT_PAGES = 4_000
+_JOURNAL_BYTES_MAX = 64 * 1024 * 1024
+_WRITER_CACHE_KIB = 32 * 1024
+
+
+def open_writer(file: Path, *, demo: bool = False, vfs: str | None = None) -> apsw.Connection:
+    """Open or create the ledger at `file` for its one writer, migrated to this version.
+
+    Raises SetupError: not a ledger, from a newer version, or an unfit SQLite library.
+    """
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < _SQLITE_VERSION_MIN:
+        raise SetupError(f"SQLite {apsw.sqlite_lib_version()} can lose writes; install apsw 3.54 or newer")
+    is_new = not file.exists()
+    try:
+        connection = apsw.Connection(str(file), vfs=vfs)
+        if is_new:
+            file.chmod(0o600)
+        connection.set_busy_timeout(5_000)
+        connection.pragma("journal_mode", "wal")
+        # Each commit syncs the WAL: an answer must survive a power cut, not only a crash.
+        connection.pragma("synchronous", "FULL")
+        connection.pragma("foreign_keys", True)
+        connection.pragma("wal_autocheckpoint", _CHECKPOINT_PAGES)
+        connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
+        connection.pragma("cache_size", -_WRITER_CACHE_KIB)
+        _migrate(connection, file, demo=demo)
+    except apsw.NotADBError as error:
+        raise SetupError(f"{file} is not a ledger of Usher; name another data folder") from error
+    except apsw.Error as error:
+        raise SetupError(f"{file}: cannot open the ledger: {error}") from error
+    return connection
+
+
+def open_reader(file: Path, *, vfs: str | None = None) -> apsw.Connection:
+    """Open the ledger for reading beside its writer."""
+    connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+    connection.set_busy_timeout(5_000)
+    return connection
+
+
+def schema_version() -> int:
+    """The schema this version of Usher writes: the number of its last migration."""
+    return len(_migrations())
+
+
+def _migrations() -> list[tuple[str, str]]:
+    folder = resources.files("openusher.ledger.sqlite").joinpath("migrations")
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return [(entry.name, entry.read_text()) for entry in files]
+
+
+def _migrate(connection: apsw.Connection, file: Path, *, demo: bool) -> None:
+    have = int(connection.pragma("user_version"))
+    application = int(connection.pragma("application_id"))
+    if application not in (0, APPLICATION_ID) or (application == 0 and have):
+        raise SetupError(f"{file} is a database of another program; name another data folder")
+    migrations = _migrations()
+    if have > len(migrations):
+        raise SetupError(
+            f"{file} was written by a newer Usher (schema {have}, this one knows {len(migrations)}); "
+            "install that version again"
+        )
+    if 0 < have < len(migrations):
+        _copy_beside(connection, file, have)
+    for number, (_, statements) in enumerate(migrations[have:], start=have + 1):
+        # One transaction each: a kill in between leaves the schema before or after, never half.
+        with connection:
+            connection.execute(statements)
+            if number == 1:
+                connection.pragma("application_id", APPLICATION_ID)
+                connection.execute(
+                    "INSERT INTO node VALUES (1, ?, ?, 0, 0, 0, 0, 0)", (secrets.randbits(32) or 1, int(demo))
+                )
+            connection.pragma("user_version", number)
+
+
+def _copy_beside(connection: apsw.Connection, file: Path, version: int) -> None:
+    copy = file.with_name(f"{file.name}.before-schema-{version + 1}")
+    copy.unlink(missing_ok=True)
+    connection.execute("VACUUM INTO ?", (str(copy),))
+    copy.chmod(0o600)

@@ -1,0 +1,178 @@
+"""Moves attempts from the ledger to the attempt log in blocks, each exactly once, through every crash."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+
+from openusher.attemptlog.base import AttemptLog, Held
+from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable, StoreError
+from openusher.ledger.base import Ledger
+from openusher.model.block import BLOCK_ROWS_MAX, Block, Horizon
+
+# Rows deleted in one commit: few enough that a decision waiting behind it does not notice.
+_DELETED_ROWS = 2_000
+_POLL_S = 1.0
+_RETRY_S_MAX = 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Step(StrEnum):
+    """The moments at which a crash must lose and repeat nothing; the crash tests stop the node at each."""
+
+    ASSIGNED = "assigned"
+    READ = "read"
+    INSERTED = "inserted"
+    VERIFIED = "verified"
+    SHIPPED = "shipped"
+    DELETED = "deleted"
+
+
+class Shipper:
+    """One for a ledger. Ships when `rows_min` attempts wait or the oldest has waited `age_s_max`.
+
+    `fault` is a sentence once ledger and log disagree; from then on nothing is shipped and nothing counted.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        attempt_log: AttemptLog,
+        *,
+        rows_min: int,
+        age_s_max: float,
+        wall_ms: Callable[[], int],
+        on_step: Callable[[Step], None] = lambda step: None,
+    ) -> None:
+        self._ledger = ledger
+        self._log = attempt_log
+        self._rows_min = min(rows_min, BLOCK_ROWS_MAX)
+        self._age_ms_max = age_s_max * 1000
+        self._wall_ms = wall_ms
+        self._on_step = on_step
+        self._verified_start = 0
+        self._verifying = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self.fault: str | None = None
+
+    def start(self) -> None:
+        if self._log.ships:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="shipper")
+
+    async def close(self) -> None:
+        """Stop between two steps; what is half done is taken up at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def be_verified(self) -> None:
+        """Return once the log, since its last start, is known to hold what the ledger says it must.
+
+        Raises CountUnavailable when it does not, LogUnavailable when it cannot be asked.
+        """
+        if not self._log.ships or (self.fault is None and self._verified_start == self._log.starts):
+            return
+        async with self._verifying:
+            start = self._log.starts
+            if self._verified_start != start:
+                await self._verify()
+                self._verified_start = start
+        if self.fault is not None:
+            raise CountUnavailable(f"{self.fault}; run usher check")
+
+    async def _verify(self) -> None:
+        blocks = await self._ledger.blocks()
+        shipped = [block for block in blocks if block.shipped]
+        upto = max((block.number for block in shipped), default=0)
+        but = tuple(block.number for block in blocks if not block.shipped and block.number <= upto)
+        expected = sum(block.rows for block in shipped)
+        newest = await self._log.newest_block()
+        last_assigned = max((block.number for block in blocks), default=0)
+        self.fault = None
+        if newest > last_assigned:
+            self._fail(f"the attempt log holds block {newest}, the ledger knows none after {last_assigned}")
+        for table, rows in (await self._log.rows_by_table(Horizon(upto=upto, but=but))).items():
+            if rows != expected:
+                self._fail(f"table {table} of the attempt log holds {rows} attempts of {expected} shipped")
+
+    def _fail(self, fault: str) -> None:
+        self.fault = fault
+        log.error("shipper.stopped: %s", fault)
+
+    async def _run(self) -> None:
+        retry_s = _POLL_S
+        while True:
+            try:
+                await self.be_verified()
+                if await self._is_due():
+                    await self.ship_next()
+                else:
+                    await self._delete_shipped()
+                    await asyncio.sleep(_POLL_S)
+                retry_s = _POLL_S
+            except (StoreError, LogDamaged) as error:
+                log.warning("shipper.waits: %s", error)
+                await asyncio.sleep(retry_s)
+                retry_s = min(2 * retry_s, _RETRY_S_MAX)
+
+    async def _is_due(self) -> bool:
+        stats = await self._ledger.stats()
+        if stats.last_block > stats.shipped_block or stats.pending >= self._rows_min:
+            return True
+        oldest = stats.oldest_pending_ms
+        return oldest is not None and self._wall_ms() - oldest >= self._age_ms_max
+
+    async def ship_all(self) -> int:
+        """Ship until nothing is pending; returns the number of blocks. For a clean stop, checks and tests."""
+        shipped = 0
+        await self.be_verified()
+        while await self.ship_next():
+            shipped += 1
+        return shipped
+
+    async def ship_next(self) -> bool:
+        """Ship the oldest block there is to ship; False when no attempt is pending.
+
+        Raises LogDamaged when the log holds something else under its number, LogUnavailable and the ledger's errors
+        when it must be tried again.
+        """
+        block = await self._ledger.next_block(now_ms=self._wall_ms())
+        if block is None:
+            return False
+        self._on_step(Step.ASSIGNED)
+        rows: bytes | None = None
+        for table in await self._log.tables():
+            # Read back before every insert: the log's own deduplication forgets, across crashes and many blocks.
+            if await self._holds(block, table):
+                continue
+            if rows is None:
+                rows = await self._ledger.block_rows(block)
+                self._on_step(Step.READ)
+            await self._log.insert(block, rows, table=table)
+            self._on_step(Step.INSERTED)
+            if not await self._holds(block, table):
+                raise LogUnavailable(f"table {table} took block {block.number} but does not show it")
+        self._on_step(Step.VERIFIED)
+        await self._ledger.mark_shipped(block)
+        self._on_step(Step.SHIPPED)
+        log.info("block.shipped number=%d rows=%d", block.number, block.rows)
+        await self._delete_shipped()
+        self._on_step(Step.DELETED)
+        return True
+
+    async def _holds(self, block: Block, table: str) -> bool:
+        held = await self._log.held(block.number, table=table)
+        expected = Held(rows=block.rows, first_id=block.first_id, last_id=block.last_id, digest=block.digest)
+        if held.rows == 0:
+            return False
+        if held == expected:
+            return True
+        self._fail(f"table {table} of the attempt log holds something else as block {block.number}")
+        raise LogDamaged(f"{self.fault}; run usher check")
+
+    async def _delete_shipped(self) -> None:
+        while await self._ledger.delete_shipped(limit=_DELETED_ROWS) == _DELETED_ROWS:
+            pass
