@@ -3,6 +3,7 @@
 UsherError
 ├── CallerError              what was asked cannot be answered as asked; nothing was changed
 │   ├── InvalidParameter     one field, named, with the forms that are taken
+│   ├── CommandRefused       a SEVU command answered with a failure: its code and message
 │   ├── UnknownTicket        no ticket of this account has that key
 │   ├── ReplayedCommand      this signature has already created something
 │   ├── AttemptIdReused      this attempt_id came before, with other content
@@ -36,6 +37,17 @@ class InvalidParameter(CallerError):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+class CommandRefused(CallerError):
+    """A SEVU command is answered with this failure: `code` and `message` as in `sevu/codes.py`. `debug` is for the
+    developer who sent it, empty for most; it never holds a secret."""
+
+    def __init__(self, code: int, message: str, *, debug: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.debug = debug
 
 
 class UnknownTicket(CallerError):
