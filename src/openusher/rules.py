@@ -8,6 +8,10 @@ from openusher.model.pattern import parse_pattern
 from openusher.model.ticket import Ticket
 
 _ACCEPTED = Verdict(Reason.NONE)
+# As plain numbers: arithmetic on the flags themselves costs a microsecond a time, and this runs for every attempt.
+_TOKEN_CUT = int(Cut.KEY | Cut.PASS)
+_APP_CUT = int(Cut.APP)
+_VIDEO_CUT = int(Cut.VIDEO)
 
 
 def decide(ticket: Ticket | None, request: AttemptRequest, *, now_ms: int) -> Verdict:
@@ -20,20 +24,22 @@ def decide(ticket: Ticket | None, request: AttemptRequest, *, now_ms: int) -> Ve
     if not request.key or not request.password:
         return Verdict(Reason.MISSING_TOKEN)
     # An unknown key and a wrong pass get one answer: two would tell a stranger which keys exist.
-    if ticket is None or request.cut & (Cut.KEY | Cut.PASS) or not ticket.opens_with(request.password):
+    if ticket is None or request.cut & _TOKEN_CUT or not ticket.opens_with(request.password):
         return Verdict(Reason.INVALID_TOKEN)
     if not ticket.active:
         return Verdict(Reason.REVOKED)
     if has_expired(ticket, now_ms=now_ms):
         return Verdict(Reason.EXPIRED)
-    if request.cut & Cut.APP or not parse_pattern("app", ticket.app).matches(request.app):
+    if request.cut & _APP_CUT or not parse_pattern("app", ticket.app).matches(request.app):
         return Verdict(Reason.INVALID_APP)
-    if request.cut & Cut.VIDEO or not parse_pattern("video", ticket.video).matches(request.video):
+    if request.cut & _VIDEO_CUT or not parse_pattern("video", ticket.video).matches(request.video):
         return Verdict(Reason.INVALID_VIDEO)
     rule = parse_ip_rule(ticket.ip)
-    bound_ip = None if rule.admits(request.ip) else rule.bound(request.ip)
-    if bound_ip is None and not rule.admits(request.ip):
-        return Verdict(Reason.INVALID_IP)
+    bound_ip = None
+    if not rule.admits(request.ip):
+        bound_ip = rule.bound(request.ip)
+        if bound_ip is None:
+            return Verdict(Reason.INVALID_IP)
     if not ticket.unlimited and ticket.uses_taken >= ticket.uses_limit:
         return Verdict(Reason.USES_EXCEEDED)
     return _ACCEPTED if bound_ip is None else Verdict(Reason.NONE, bound_ip)

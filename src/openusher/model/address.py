@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from functools import lru_cache
+
+import msgspec
 
 from openusher.errors import InvalidParameter
 
 _MAPPED = 0xFFFF << 32
 _ALL = 2**128 - 1
+# The longest spelling is an IPv6 address that ends in a dotted IPv4 one; a longer text would only fill the cache.
+_CHARACTERS_MAX = 45
 TAKEN = "give an IPv4 or IPv6 address, or a net such as 192.0.2.0/24"
 
 
-@dataclass(frozen=True, slots=True)
-class Net:
+class Net(msgspec.Struct, frozen=True):
     """All addresses from `low` to `high`, both included. `skips_ipv4`: an IPv6 net around the mapped block, which
     as text speaks of IPv6 only (`::/1` is not meant to hold 192.0.2.1)."""
 
@@ -33,12 +35,19 @@ def is_ipv4(address: int) -> bool:
     return address >> 32 == 0xFFFF
 
 
-@lru_cache(maxsize=65_536)
 def parse_address(text: str) -> int:
-    """Read one address in any spelling. Raises ValueError, for zone ids and for what only some parsers take, too."""
-    if "%" in text or not text.isascii():
+    """Read one address in any spelling, blanks around it aside.
+
+    Raises ValueError, also for zone ids and for what only some parsers take (an octet with a leading zero).
+    """
+    return _read_address(text.strip())
+
+
+@lru_cache(maxsize=16_384)
+def _read_address(text: str) -> int:
+    if "%" in text or not text.isascii() or len(text) > _CHARACTERS_MAX:
         raise ValueError("not an address")
-    address = ipaddress.ip_address(text.strip())
+    address = ipaddress.ip_address(text)
     return int(address) | _MAPPED if address.version == 4 else int(address)
 
 
@@ -65,13 +74,15 @@ def parse_net(text: str) -> Net:
     written_as_ipv4 = ":" not in head
     if prefix > (32 if written_as_ipv4 else 128):
         raise ValueError("prefix too long")
-    if prefix == 0 and (written_as_ipv4 or address == 0):
+    if prefix == 0:
         return ANY_ADDRESS
     return masked(address, prefix + 96 if written_as_ipv4 else prefix)
 
 
 def masked(address: int, prefix: int) -> Net:
-    """The net of `prefix` bits (of 128) around `address`."""
+    """The net of `prefix` bits (of 128) around `address`; every address when it is 0."""
+    if prefix == 0:
+        return ANY_ADDRESS
     hosts = (1 << (128 - prefix)) - 1
     low, high = address & ~hosts & _ALL, address | hosts
     return Net(low, high, skips_ipv4=prefix < 96 and low <= _MAPPED <= high)
@@ -84,7 +95,8 @@ def format_net(net: Net) -> str:
     prefix = 128 - (net.high - net.low).bit_length()
     if prefix == 128:
         return format_address(net.low)
-    if is_ipv4(net.low) and prefix >= 96:
+    # All of IPv4 keeps its IPv6 spelling, since 0.0.0.0/0 means any address of either family.
+    if is_ipv4(net.low) and prefix > 96:
         return f"{format_address(net.low)}/{prefix - 96}"
     return f"{ipaddress.IPv6Address(net.low)}/{prefix}"
 

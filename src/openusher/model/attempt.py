@@ -7,6 +7,8 @@ from hashlib import blake2b
 
 import msgspec
 
+from openusher.model.discreet import Discreet
+
 
 class Reason(StrEnum):
     """Why an attempt was refused; empty for an accepted one. The first three texts are ScaleEngine's own
@@ -37,7 +39,7 @@ class Cut(IntFlag):
     USER_AGENT = 128
 
 
-class AttemptRequest(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptRequest(Discreet, frozen=True, kw_only=True):
     """The question an edge asks. Texts are storable and within their limits (`cut` says which had to be shortened),
     addresses are numbers of 128 bits (`server_ip` 0: not said). `attempt_id` is the edge's own UUID or empty."""
 
@@ -84,7 +86,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         return self.reason is Reason.NONE
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+class Attempt(Discreet, frozen=True, kw_only=True):
     """A recorded attempt. `id` rises in commit order and is the order; `at_ms` is unix time in milliseconds."""
 
     id: int

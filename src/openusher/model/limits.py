@@ -11,6 +11,8 @@ VIDEO_BYTES_MAX = 1_024
 URL_BYTES_MAX = 2_048
 USER_AGENT_BYTES_MAX = 512
 NAME_BYTES_MAX = 128
+# 64 entries in their longest spelling, a pipe after each and some blanks; the rulings are silent.
+IP_RULE_BYTES_MAX = 4_096
 
 # 2^63 - 1 is what SQLite and the columnar log both hold; one more fails a whole batch.
 INTEGER_MAX = 2**63 - 1
@@ -41,7 +43,10 @@ def checked_text(field: str, text: str, *, bytes_max: int) -> str:
 
 
 def cut_text(text: str, *, bytes_max: int) -> tuple[str, bool]:
-    """Shorten `text` to `bytes_max` bytes of UTF-8 at a character's border; also say whether anything was cut."""
+    """Shorten `text` to `bytes_max` bytes of UTF-8 at a character's border; also say whether anything was cut.
+
+    Takes storable text only.
+    """
     # A character is at most four bytes, so most texts are settled without encoding them.
     if len(text) * 4 <= bytes_max:
         return text, False

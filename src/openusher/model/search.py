@@ -8,6 +8,7 @@ import msgspec
 
 from openusher.model.address import Net
 from openusher.model.attempt import Reason
+from openusher.model.discreet import Discreet
 from openusher.model.pattern import Pattern
 
 
@@ -26,7 +27,7 @@ class GroupBy(StrEnum):
     DAY = "day"
 
 
-class AttemptFilter(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptFilter(Discreet, frozen=True, kw_only=True):
     """All given members must hold; None means any. `app` and `video` as text are exact. Times are unix milliseconds,
     `from_ms` included, `before_ms` not; ids likewise exclude the one named."""
 

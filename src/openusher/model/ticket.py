@@ -6,8 +6,7 @@ import hmac
 import secrets
 import string
 
-import msgspec
-
+from openusher.model.discreet import Discreet
 from openusher.model.limits import KEY_BYTES_MAX
 
 USES_MAX = 2**31 - 1
@@ -15,7 +14,7 @@ _PLAIN = frozenset(string.ascii_letters + string.digits + "-")
 _NAME_CHARACTERS_MAX = 64
 
 
-class NewTicket(msgspec.Struct, frozen=True, kw_only=True):
+class NewTicket(Discreet, frozen=True, kw_only=True):
     """A ticket as asked for, already checked: texts within their limits, patterns and addresses readable.
 
     `uses_limit` 0 means unlimited. `key` is given only when a ticket sold elsewhere is taken over.
@@ -31,7 +30,7 @@ class NewTicket(msgspec.Struct, frozen=True, kw_only=True):
     key: str
 
 
-class Ticket(msgspec.Struct, frozen=True, kw_only=True):
+class Ticket(Discreet, frozen=True, kw_only=True):
     """A ticket as it stands. Times are unix seconds; `used_s` 0: never used. Uses are kept as allowed and taken, so
     that nothing is ever counted down past zero. `ip` is the text as given, its bound `auto` slots replaced."""
 
@@ -68,7 +67,8 @@ def new_ticket_key(video: str) -> str:
 
     Source: SEVU rulings, "key format".
     """
-    first = video.split("|", 1)[0][:_NAME_CHARACTERS_MAX]
+    # As in a pattern, an empty alternative names nothing.
+    first = video.lstrip("|").split("|", 1)[0][:_NAME_CHARACTERS_MAX]
     name = "".join(c if c in _PLAIN else "_" for c in first)
     key = f"{name}.{secrets.token_hex(7)}.{secrets.randbelow(10**8):08d}"
     assert len(key) <= KEY_BYTES_MAX
