@@ -89,7 +89,7 @@ class AttemptLog(Protocol):
     async def counts_of(
         self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
     ) -> dict[GroupValue, int]:
-        """How many attempts each group of `values` has; those the log has none of may be left out."""
+        """How many attempts each group of `values` has; those the log has none of are left out."""
         ...
 
     async def newest(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int) -> list[Attempt]:

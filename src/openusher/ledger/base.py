@@ -61,11 +61,15 @@ class PendingCount(msgspec.Struct, frozen=True):
     horizon: Horizon
 
 
-class PendingGroups(msgspec.Struct, frozen=True):
-    """All groups of the pending attempts, largest first. With `top` asked for, only so many of `total`."""
+class PendingGroups(msgspec.Struct, frozen=True, kw_only=True):
+    """The groups of the pending attempts, largest first; all of them, or the `top` asked for.
+
+    `group_count` and `attempts` say how many groups and matching attempts pend in all.
+    """
 
     groups: list[Group]
-    total: int
+    group_count: int
+    attempts: int
     horizon: Horizon
 
 
@@ -163,6 +167,10 @@ class Ledger(Protocol):
         ...
 
     async def stats(self) -> LedgerStats: ...
+
+    async def is_demo(self) -> bool:
+        """Whether this ledger was made for a demo, the only one that may carry the published secret."""
+        ...
 
     async def check(self, *, quick: bool) -> list[str]:
         """What is wrong with the ledger's own file and rows, a sentence each; empty when sound."""

@@ -125,6 +125,11 @@ def mark_shipped(connection: apsw.Connection, block: Block) -> None:
     connection.execute("UPDATE node SET shipped_attempt = max(shipped_attempt, ?)", (block.last_id,))
 
 
+def has_shipped_rows(connection: apsw.Connection) -> bool:
+    ((found,),) = connection.execute("SELECT exists (SELECT 1 FROM attempts, node WHERE id <= shipped_attempt LIMIT 1)")
+    return bool(found)
+
+
 def delete_shipped(connection: apsw.Connection, *, limit: int) -> int:
     connection.execute(
         """

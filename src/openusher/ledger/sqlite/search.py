@@ -82,16 +82,16 @@ def group_pending(
     statement = f"""
     WITH groups AS (SELECT {_GROUP_EXPRESSIONS[by]} AS value, count(*) AS n FROM attempts WHERE {where} GROUP BY value),
       largest AS (SELECT value, n FROM groups ORDER BY n DESC, value LIMIT ?)
-    SELECT json_array((SELECT count(*) FROM groups),
-      (SELECT json_group_array(json_array(value, n) ORDER BY n DESC, value) FROM largest))
+    SELECT json_array((SELECT count(*) FROM groups), (SELECT coalesce(sum(n), 0) FROM groups),
+      json((SELECT json_group_array(json_array(value, n) ORDER BY n DESC, value) FROM largest)))
     """
     with connection:
         shipped, horizon = _horizon(connection)
         answer = _one(connection, statement, (*values, shipped, -1 if top is None else top))
-    total, pairs = msgspec.json.decode(answer, type=tuple[int, list[tuple[str | int, int]]])
+    group_count, attempts, pairs = msgspec.json.decode(answer, type=tuple[int, int, list[tuple[str | int, int]]])
     is_address = by in (GroupBy.IP, GroupBy.SERVER_IP)
     groups = [Group(int(str(value), 16) if is_address else value, count) for value, count in pairs]
-    return PendingGroups(groups, total, horizon)
+    return PendingGroups(groups=groups, group_count=group_count, attempts=attempts, horizon=horizon)
 
 
 def newest_pending(connection: apsw.Connection, cdn: int, search: AttemptFilter, *, limit: int) -> PendingAttempts:

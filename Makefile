@@ -1,0 +1,60 @@
+# The README's two commands are `make run` and `make test`; each does all of its own set-up.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TESTREADY := $(VENV)/.test-ready
+
+.PHONY: run serve test test-quick crash bench lint format clean packages
+
+run: $(READY)
+	@$(BIN)/usher demo
+
+serve: $(READY)
+	@$(BIN)/usher serve
+
+test: $(TESTREADY) packages
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/pytest
+
+test-quick: $(TESTREADY)
+	@$(BIN)/pytest -m "not crash and not client"
+
+# More kills than the suite's: make crash ROUNDS=1000
+ROUNDS ?= 25
+crash: $(TESTREADY)
+	@USHER_CRASH_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash
+
+# 1m by default; SIZE=10m for ten million attempts
+SIZE ?= 1m
+bench: $(TESTREADY)
+	@$(BIN)/python -m bench --size $(SIZE)
+
+lint: $(TESTREADY)
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: $(TESTREADY)
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV)
+
+# Debian packages that tests need, only those that are missing.
+packages:
+	@./tests/install-packages
+
+$(READY): pyproject.toml
+	@./tests/check-python $(PYTHON)
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing Usher and what it stands on into $(VENV) (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary openusher -e .
+	@touch $@
+
+$(TESTREADY): $(READY)
+	@echo "Installing what the tests need into $(VENV) (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary openusher -e '.[dev]'
+	@touch $@

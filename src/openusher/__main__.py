@@ -1,0 +1,5 @@
+"""`python -m openusher` is the `usher` command."""
+
+from openusher.cli.main import main
+
+main()

@@ -1,0 +1,69 @@
+"""No log at all: nothing is shipped, and every count comes from the ledger (`--log ledger`, the small mode)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from openusher.attemptlog.base import AttemptLog, GroupedLog, Held
+from openusher.errors import LogUnavailable
+from openusher.model.attempt import Attempt
+from openusher.model.block import Block, Horizon
+from openusher.model.search import AttemptFilter, GroupBy, GroupValue
+
+_NOTHING = Held(rows=0, first_id=0, last_id=0, digest="")
+
+
+class LedgerOnlyLog:
+    """Holds nothing and says so."""
+
+    @property
+    def ships(self) -> bool:
+        return False
+
+    @property
+    def starts(self) -> int:
+        return 1
+
+    async def start(self) -> None:
+        return
+
+    async def tables(self) -> Sequence[str]:
+        return ()
+
+    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+        raise LogUnavailable("there is no attempt log to ship to")
+
+    async def held(self, number: int, *, table: str) -> Held:
+        return _NOTHING
+
+    async def all_held(self, *, table: str) -> dict[int, Held]:
+        return {}
+
+    async def rows_by_table(self, horizon: Horizon) -> dict[str, int]:
+        return {}
+
+    async def newest_block(self) -> int:
+        return 0
+
+    async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
+        return 0
+
+    async def groups(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int
+    ) -> GroupedLog:
+        return GroupedLog([], 0)
+
+    async def counts_of(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
+    ) -> dict[GroupValue, int]:
+        return {}
+
+    async def newest(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int) -> list[Attempt]:
+        return []
+
+    async def close(self) -> None:
+        return
+
+
+def _is_an_attempt_log(log: LedgerOnlyLog) -> AttemptLog:
+    return log

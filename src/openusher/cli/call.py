@@ -1,0 +1,82 @@
+"""`usher call`: sign a SEVU command, send it, show the reply."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+
+from openusher.cli.credentials import read_signer
+from openusher.cli.options import AsJson
+from openusher.cli.output import Exit, fail, out, print_json
+from openusher.cli.signed import signed_command
+
+_TIMEOUT_S = 60.0
+
+
+def call(
+    command: Annotated[str, typer.Argument(help="The command, such as sevu.errorcount.")],
+    parameters: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Its parameters.", show_default=False)
+    ] = None,
+    url: Annotated[str, typer.Option(help="Where the API is.", envvar="USHER_URL")] = "http://127.0.0.1:8088/stable/",
+    credentials: Annotated[
+        Path | None,
+        typer.Option(help="A file with what usher account create --json printed.", envvar="USHER_CREDENTIALS"),
+    ] = None,
+    cdn: Annotated[int | None, typer.Option(help="The account's number, without --credentials.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="Its API key, without --credentials.")] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="A file with its secret, without --credentials.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Sign with the published credentials of usher demo.")] = False,
+    show: Annotated[
+        bool, typer.Option("--show", help="Also print the exact text that is signed, and an equal curl line.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a command, post it and show the reply. Exit status 3 if the reply says failure.
+
+    Example: usher call sevu.errorcount key=mystream.53ffc996dd39d5.39102367 success=1 --demo
+    """
+    signer = read_signer(credentials=credentials, cdn=cdn, api_key=api_key, secret_file=secret_file, demo=demo)
+    text = signed_command(command, _read_parameters(parameters or []), signer)
+    if show:
+        out.print("[bold]The text that is signed:[/]")
+        out.print(text.signed, markup=False)
+        out.print("[bold]The same with curl[/] (good until the timestamp is too old):")
+        out.print(f"curl --data-urlencode {shlex.quote('json=' + text.sent)} {shlex.quote(url)}", markup=False)
+        out.print("[bold]The reply:[/]")
+    reply = _post(url, text.sent)
+    if as_json:
+        print_json(reply)
+    else:
+        out.print(json.dumps(reply, indent=2, ensure_ascii=False), markup=False)
+    if reply.get("status") != "success":
+        raise typer.Exit(Exit.NO)
+
+
+def _read_parameters(pairs: list[str]) -> dict[str, str | int]:
+    parameters: dict[str, str | int] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            fail(f"{pair}: give parameters as name=value", Exit.USAGE)
+        parameters[name] = value
+    return parameters
+
+
+def _post(url: str, text: str) -> dict[str, object]:
+    try:
+        answer = httpx.post(url, data={"json": text}, timeout=_TIMEOUT_S)
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        fail(f"{url} does not answer ({error}); is the node running? usher serve starts one", Exit.UNREACHABLE)
+    try:
+        reply = answer.json()
+    except ValueError:
+        reply = None
+    if not isinstance(reply, dict):
+        fail(f"{url} answered with status {answer.status_code}, but not in the API's form; is this its path?")
+    return reply

@@ -1,0 +1,54 @@
+"""The way from a command to a data folder: through its running node's admin socket, or by holding it ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from openusher.cli.output import Exit, fail
+from openusher.errors import SetupError
+from openusher.ledger.folder import ADMIN_SOCKET, FolderInUse
+from openusher.node import open_node
+from openusher.settings import Settings
+from openusher.web.admin import admin_app
+from openusher.web.server import short_path
+
+# A full check reads everything; all else answers in milliseconds.
+_TIMEOUT_S = 3_600.0
+_BASE_URL = "http://admin"
+
+
+@asynccontextmanager
+async def admin(
+    settings: Settings, *, create: bool = False, with_log: bool = False
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the admin API on `settings.data`, whether or not its node runs. Ends the command on failure."""
+    try:
+        async with open_node(settings, create=create, with_log=with_log) as usher:
+            transport = httpx.ASGITransport(app=admin_app(usher))
+            async with httpx.AsyncClient(transport=transport, base_url=_BASE_URL, timeout=_TIMEOUT_S) as client:
+                yield client
+    except FolderInUse as error:
+        if not (settings.data / ADMIN_SOCKET).exists():
+            fail(str(error))
+        with short_path(settings.data) as folder:
+            socket = httpx.AsyncHTTPTransport(uds=f"{folder}/{ADMIN_SOCKET}")
+            async with httpx.AsyncClient(transport=socket, base_url=_BASE_URL, timeout=_TIMEOUT_S) as client:
+                yield client
+    except SetupError as error:
+        fail(str(error))
+
+
+async def ask(client: httpx.AsyncClient, method: str, path: str, body: Any = None) -> Any:
+    """The answer's content. Ends the command with the node's own words when it refuses."""
+    try:
+        answer = await client.request(method, path, json=body)
+    except httpx.TransportError as error:
+        fail(f"the node does not answer on its admin socket: {error}", Exit.UNREACHABLE)
+    content = answer.json()
+    if answer.is_error:
+        fail(content["error"])
+    return content

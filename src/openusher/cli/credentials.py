@@ -1,0 +1,57 @@
+"""Whose signature a command carries: from the file that `usher account create --json` wrote, from flags, or the demo's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from openusher.cli.output import Exit, fail
+from openusher.cli.page import API_KEY, CDN, SECRET
+from openusher.model.account import Secret
+
+
+class Signer(msgspec.Struct, frozen=True):
+    """An API key and its secret."""
+
+    cdn: int
+    api_key: str
+    secret: Secret
+
+
+class _File(msgspec.Struct):
+    cdn: int
+    api_key: str
+    secret: str
+
+
+def read_signer(
+    *, credentials: Path | None, cdn: int | None, api_key: str | None, secret_file: Path | None, demo: bool
+) -> Signer:
+    """Put the signer together from what was given; ends the command on what is missing or unreadable."""
+    if demo:
+        return Signer(CDN, API_KEY, Secret(SECRET))
+    if credentials is not None:
+        return _read_file(credentials)
+    if cdn is None or api_key is None or secret_file is None:
+        fail(
+            "who signs? Give --credentials FILE (what usher account create --json printed), or --cdn, --api-key and "
+            "--secret-file, or --demo",
+            Exit.USAGE,
+        )
+    return Signer(cdn, api_key, Secret(_read(secret_file).strip()))
+
+
+def _read_file(path: Path) -> Signer:
+    try:
+        found = msgspec.json.decode(_read(path), type=_File)
+    except msgspec.DecodeError:
+        fail(f"--credentials {path}: is not what usher account create --json prints", Exit.USAGE)
+    return Signer(found.cdn, found.api_key, Secret(found.secret))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        fail(f"{path}: cannot read it: {error}", Exit.USAGE)

@@ -1,0 +1,27 @@
+"""Options that several commands share, and how flags become settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from openusher.cli.output import Exit, fail
+from openusher.settings import Settings
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="The data folder. [default: usher-data, or USHER_DATA]", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")]
+
+
+def settings_of(**flags: Any) -> Settings:
+    """Settings from the environment and the flags that were given; ends the command on one that is wrong."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        fail(faults, Exit.USAGE)

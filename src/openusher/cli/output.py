@@ -1,0 +1,45 @@
+"""How the commands speak: tables for people, JSON for programs, errors that say what to try next."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+class Exit(IntEnum):
+    """The exit statuses of every command."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NO = 3
+    UNREACHABLE = 4
+
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def fail(message: str, status: Exit = Exit.FAILED) -> NoReturn:
+    """Say on stderr what went wrong and end with `status`."""
+    err.print(f"[bold red]usher:[/] {escape(message)}")
+    raise typer.Exit(status)
+
+
+def print_json(content: Any) -> None:
+    """One object on one line, for programs."""
+    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def print_table(columns: list[str], rows: list[list[Any]], *, title: str = "") -> None:
+    table = Table(*columns, title=title or None, title_justify="left", title_style="bold")
+    for row in rows:
+        table.add_row(*(escape(str(cell)) for cell in row))
+    out.print(table)

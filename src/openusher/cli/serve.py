@@ -1,0 +1,52 @@
+"""`usher serve`: the node."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+import uvloop
+
+from openusher import __version__
+from openusher.cli.options import Data, settings_of
+from openusher.cli.output import fail
+from openusher.errors import SetupError
+from openusher.settings import LogKind
+from openusher.web.server import serve as serve_node
+
+READY = "usher is ready on "
+
+
+def serve(
+    data: Data = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one. [default: 8088]")] = None,
+    log: Annotated[
+        LogKind | None,
+        typer.Option(help="Count in chdb (a columnar log beside the door) or in the ledger alone. [default: chdb]"),
+    ] = None,
+    ship_rows: Annotated[int | None, typer.Option(help="Ship when so many attempts wait. [default: 20000]")] = None,
+    ship_age_s: Annotated[
+        float | None, typer.Option(help="Ship when the oldest has waited so many seconds. [default: 60]")
+    ] = None,
+    demo: Annotated[bool | None, typer.Option("--demo", hidden=True)] = None,
+) -> None:
+    """Run the node: the SEVU API at / and the door at /v1/authorize, until SIGTERM or Ctrl-C.
+
+    Example: usher serve --data /var/lib/usher --port 8088
+    """
+    settings = settings_of(
+        data=data, host=host, port=port, log=log, ship_rows=ship_rows, ship_age_s=ship_age_s, demo=demo
+    )
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        uvloop.run(serve_node(settings, on_ready=_say_ready))
+    except SetupError as error:
+        fail(str(error))
+
+
+def _say_ready(url: str) -> None:
+    sys.stdout.write(f"{READY}{url} (version {__version__})\n")
+    sys.stdout.flush()

@@ -1,0 +1,120 @@
+"""A node: a data folder held, its ledger and attempt log opened, the use cases on top. Put together here only."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from openusher.attemptlog.base import AttemptLog
+from openusher.attemptlog.ledgeronly import LedgerOnlyLog
+from openusher.errors import SetupError
+from openusher.gate import Gate
+from openusher.ledger.base import Ledger
+from openusher.ledger.folder import DataFolder, hold_folder
+from openusher.ledger.sqlite import SqliteLedger
+from openusher.model.account import is_published
+from openusher.settings import LogKind, Settings
+from openusher.shipper import Shipper, Step
+from openusher.usher import Usher, wall_ms
+
+_DISK_CHECK_S = 1.0
+
+
+class Seams(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the crash tests take hold of a node; a real one runs with these defaults."""
+
+    on_step: Callable[[Step], None] = lambda step: None
+    around_ledger: Callable[[Ledger], Ledger] = lambda ledger: ledger
+    vfs: str | None = None
+
+
+@asynccontextmanager
+async def open_node(
+    settings: Settings,
+    *,
+    create: bool = True,
+    with_log: bool = True,
+    seams: Seams = Seams(),  # noqa: B008
+) -> AsyncIterator[Usher]:
+    """Hold the data folder and start a node on it; at the end answer what waits, and release it.
+
+    Without `create` the folder must exist. Without `with_log` the attempt log stays closed, which spares a second and
+    300 MB; nothing may then be counted.
+
+    Raises SetupError: folder in use (FolderInUse), missing, from a newer version, or a log that cannot run here.
+    """
+    folder = hold_folder(settings.data, create=create)
+    try:
+        ledger = await SqliteLedger.open(folder.ledger_file, demo=settings.demo, vfs=seams.vfs)
+        try:
+            await _refuse_published_secret(ledger, settings)
+            attempt_log = await _open_log(settings, folder, ledger) if with_log else LedgerOnlyLog()
+        except BaseException:
+            await ledger.close()
+            raise
+        usher = _assemble(settings, seams.around_ledger(ledger), attempt_log, seams)
+        await usher.start()
+        watch = asyncio.get_running_loop().create_task(_watch_disk(settings.data, settings.free_bytes_min, usher))
+        try:
+            yield usher
+        finally:
+            watch.cancel()
+            await usher.close()
+    finally:
+        folder.release()
+
+
+def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams: Seams) -> Usher:
+    gate = Gate(ledger, queue_wait_s_max=settings.queue_wait_ms_max / 1000, wall_ms=wall_ms)
+    shipper = Shipper(
+        ledger,
+        attempt_log,
+        rows_min=settings.ship_rows,
+        age_s_max=settings.ship_age_s,
+        wall_ms=wall_ms,
+        on_step=seams.on_step,
+    )
+    return Usher(ledger, attempt_log, gate, shipper)
+
+
+async def _open_log(settings: Settings, folder: DataFolder, ledger: Ledger) -> AttemptLog:
+    if settings.log is LogKind.LEDGER:
+        # What was shipped is not in the ledger any more; counting without it would be silently short.
+        if (await ledger.stats()).shipped_block:
+            raise SetupError(f"{settings.data} has shipped attempts to its log; start it without --log ledger")
+        return LedgerOnlyLog()
+    # Imported late: the small mode runs where the log's packages cannot.
+    from openusher.attemptlog.embedded import open_embedded_log
+
+    attempt_log = open_embedded_log(
+        folder.log_folder, memory_bytes_max=settings.log_memory_bytes_max, count_s_max=settings.count_s_max
+    )
+    await attempt_log.start()
+    return attempt_log
+
+
+async def _refuse_published_secret(ledger: SqliteLedger, settings: Settings) -> None:
+    is_demo = await ledger.is_demo()
+    if settings.demo and not is_demo:
+        raise SetupError(f"{settings.data} is not a demo's data folder; start it without --demo")
+    if is_demo:
+        if settings.host not in ("127.0.0.1", "::1", "localhost"):
+            raise SetupError("a demo carries published credentials and listens on 127.0.0.1 only")
+        return
+    for key in (await ledger.directory()).api_keys.values():
+        if is_published(key.secret):
+            raise SetupError(
+                f"API key {key.api_key} signs with the secret printed in ScaleEngine's documentation, which anyone can "
+                "read; make a key of your own with usher account create"
+            )
+
+
+async def _watch_disk(path: Path, free_bytes_min: int, usher: Usher) -> None:
+    while True:
+        usher.takes_starts = shutil.disk_usage(path).free >= free_bytes_min
+        await asyncio.sleep(_DISK_CHECK_S)

@@ -1,0 +1,63 @@
+"""One settings object, from flags and from environment variables `USHER_…`; defaults stand here and nowhere else."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LogKind(StrEnum):
+    """Where attempts are counted: in the embedded columnar log, or in the ledger alone (the small mode)."""
+
+    CHDB = "chdb"
+    LEDGER = "ledger"
+
+
+class Settings(BaseSettings):
+    """What an operator may set. Each field's description is its line in the docs."""
+
+    model_config = SettingsConfigDict(env_prefix="USHER_", extra="forbid", frozen=True)
+
+    data: Path = Field(
+        default=Path("usher-data"), description="The data folder; made with mode 0700 where it is missing."
+    )
+    host: str = Field(default="127.0.0.1", description="The address to listen on.")
+    port: int = Field(
+        default=8088, ge=0, le=65535, description="The port to listen on; 0 takes a free one and prints it."
+    )
+    log: LogKind = Field(
+        default=LogKind.CHDB,
+        description="Where attempts are counted: chdb (a columnar log beside the door) or ledger (SQLite alone).",
+    )
+    timestamp_window_s: int = Field(
+        default=300, ge=1, le=86_400, description="How far a command's timestamp may be from the clock, either way."
+    )
+    queue_wait_ms_max: int = Field(
+        default=2_000, ge=10, description="What cannot be decided within this time is answered busy at once."
+    )
+    request_s_max: float = Field(
+        default=10.0, gt=0, description="How long a request may take to arrive, headers and body."
+    )
+    keep_alive_s: int = Field(default=75, ge=1, description="How long an idle connection is kept for its next request.")
+    ship_rows: int = Field(
+        default=20_000,
+        ge=1,
+        le=100_000,
+        description="Ship to the attempt log when so many attempts wait in the ledger …",
+    )
+    ship_age_s: float = Field(default=60.0, gt=0, description="… or when the oldest has waited so long.")
+    count_s_max: float = Field(default=10.0, gt=0, description="How long one count may run in the attempt log.")
+    free_bytes_min: int = Field(
+        default=200_000_000,
+        ge=0,
+        description="Below so many free bytes on the data folder's disk, starts and new tickets are answered busy.",
+    )
+    log_memory_bytes_max: int = Field(
+        default=1_500_000_000, ge=600_000_000, description="Memory the attempt log's process may use."
+    )
+    demo: bool = Field(
+        default=False, description="Only for `usher demo`: a throw-away node with the published credentials."
+    )

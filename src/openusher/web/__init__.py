@@ -1,0 +1,1 @@
+"""HTTP: the SEVU endpoint, the doors of media servers, the admin socket."""

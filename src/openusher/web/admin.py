@@ -1,0 +1,133 @@
+"""The admin API, on a socket that only the data folder's owner can open. The CLI is its client, also without a node."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from openusher import __version__
+from openusher.errors import AlreadyExists, CallerError, InvalidParameter, NotAuthorised, UsherError
+from openusher.model.account import Account, Secret
+from openusher.model.limits import NAME_BYTES_MAX, checked_text
+from openusher.model.ticket import NewTicket
+from openusher.usher import Usher
+
+# A cdn is a positive number that fits a PHP client's integer.
+_CDN_MAX = 2**31 - 1
+_SECRET_BYTES_MAX = 256
+
+
+class NewAccountBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An account to make. What is left out is drawn; `secret` is taken over from a site that has one."""
+
+    name: str
+    cdn: int = 0
+    api_key: str = ""
+    secret: str = ""
+
+
+class CheckBody(msgspec.Struct, forbid_unknown_fields=True):
+    """`quick` leaves out what reads every page and row."""
+
+    quick: bool = False
+
+
+def admin_app(usher: Usher) -> Starlette:
+    """The admin routes over `usher`. Errors come as `{"error": …}` with the natural status."""
+    admin = _Admin(usher)
+    routes = [
+        Route("/accounts", _guarded(admin.list_accounts), methods=["GET"]),
+        Route("/accounts", _guarded(admin.create_account), methods=["POST"]),
+        Route("/accounts/{cdn:int}/disable", _guarded(admin.disable_account), methods=["POST"]),
+        Route("/accounts/{cdn:int}/enable", _guarded(admin.enable_account), methods=["POST"]),
+        Route("/accounts/{cdn:int}/keys", _guarded(admin.add_key), methods=["POST"]),
+        Route("/tickets", _guarded(admin.import_ticket), methods=["POST"]),
+        Route("/check", _guarded(admin.check), methods=["POST"]),
+        Route("/status", _guarded(admin.status), methods=["GET"]),
+    ]
+    return Starlette(routes=routes)
+
+
+Handler = Callable[[Request], Awaitable[Any]]
+
+
+def _guarded(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            return _json(await handler(request), 200)
+        except msgspec.DecodeError as error:
+            return _json({"error": f"body: {error}"}, 400)
+        except NotAuthorised as error:
+            return _json({"error": str(error)}, 404)
+        except AlreadyExists as error:
+            return _json({"error": str(error)}, 409)
+        except CallerError as error:
+            return _json({"error": str(error)}, 400)
+        except UsherError as error:
+            return _json({"error": str(error)}, 503)
+
+    return answer
+
+
+def _json(content: Any, status: int) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+class _Admin:
+    def __init__(self, usher: Usher) -> None:
+        self._usher = usher
+
+    async def list_accounts(self, request: Request) -> list[Account]:
+        return self._usher.accounts()
+
+    async def create_account(self, request: Request) -> dict[str, Any]:
+        body = msgspec.json.decode(await request.body(), type=NewAccountBody)
+        if not 0 <= body.cdn <= _CDN_MAX:
+            raise InvalidParameter("cdn", f"give a number from 1 to {_CDN_MAX}")
+        if not body.name:
+            raise InvalidParameter("name", "is empty")
+        made = await self._usher.create_account(
+            checked_text("name", body.name, bytes_max=NAME_BYTES_MAX),
+            cdn=body.cdn,
+            api_key=checked_text("api_key", body.api_key, bytes_max=NAME_BYTES_MAX),
+            secret=Secret(checked_text("secret", body.secret, bytes_max=_SECRET_BYTES_MAX)) if body.secret else None,
+        )
+        return {
+            "name": made.account.name,
+            "cdn": made.account.cdn,
+            "api_key": made.api_key,
+            "secret": made.secret.reveal(),
+            "edge_token": made.edge_token.reveal(),
+        }
+
+    async def disable_account(self, request: Request) -> dict[str, Any]:
+        await self._usher.set_account_active(request.path_params["cdn"], active=False)
+        return {"cdn": request.path_params["cdn"], "active": False}
+
+    async def enable_account(self, request: Request) -> dict[str, Any]:
+        await self._usher.set_account_active(request.path_params["cdn"], active=True)
+        return {"cdn": request.path_params["cdn"], "active": True}
+
+    async def add_key(self, request: Request) -> dict[str, Any]:
+        key = await self._usher.add_api_key(request.path_params["cdn"])
+        return {"cdn": key.cdn, "api_key": key.api_key, "secret": key.secret.reveal()}
+
+    async def import_ticket(self, request: Request) -> dict[str, Any]:
+        wanted = msgspec.json.decode(await request.body(), type=NewTicket)
+        ticket = await self._usher.issue_ticket(wanted)
+        return {"key": ticket.key}
+
+    async def check(self, request: Request) -> dict[str, Any]:
+        body = msgspec.json.decode(await request.body() or b"{}", type=CheckBody)
+        faults = await self._usher.check(quick=body.quick)
+        return {"faults": faults}
+
+    async def status(self, request: Request) -> dict[str, Any]:
+        stats = await self._usher.stats()
+        return {"version": __version__, "fault": self._usher.shipper.fault, **msgspec.structs.asdict(stats)}

@@ -1,0 +1,218 @@
+"""The plain door, `POST /v1/authorize`: a JSON question in, a JSON answer out; see docs/authorize.md."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import msgspec
+
+from openusher.errors import AttemptIdReused, Busy, InvalidParameter, NotAuthorised, StoreError
+from openusher.model.account import Edge
+from openusher.model.address import parse_address
+from openusher.model.attempt import AttemptRequest, Cut, Decision
+from openusher.model.limits import (
+    APP_BYTES_MAX,
+    KEY_BYTES_MAX,
+    PASS_BYTES_MAX,
+    URL_BYTES_MAX,
+    USER_AGENT_BYTES_MAX,
+    VIDEO_BYTES_MAX,
+    cut_text,
+    is_storable,
+)
+from openusher.usher import Usher
+from openusher.web.asgi import (
+    BODY_BYTES_MAX,
+    JSON,
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    send_answer,
+)
+
+PATH = "/v1/authorize"
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_BEARER = b"bearer "
+_CHALLENGE = (b"www-authenticate", b'Bearer realm="usher"')
+
+log = logging.getLogger(__name__)
+
+
+class Question(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body as it comes. `key` and `pass` may be missing or null: that is an attempt without a ticket.
+
+    Unknown members are refused: a mistyped `attempt_id` would silently cost a second use.
+    """
+
+    key: str | None = None
+    password: str | None = msgspec.field(name="pass", default=None)
+    app: str
+    video: str
+    ip: str
+    appinst: str | None = None
+    pageurl: str | None = None
+    refurl: str | None = None
+    server_ip: str | None = None
+    user_agent: str | None = None
+    attempt_id: str | None = None
+
+
+class TicketState(msgspec.Struct):
+    """What an answer tells of the ticket: starts left (null: unlimited) and expiry in unix seconds."""
+
+    uses_left: int | None
+    expires: int
+
+
+class Answer(msgspec.Struct):
+    """The answer. `ticket` is null where no ticket was opened."""
+
+    allow: bool
+    reason: str
+    attempt_id: str
+    ticket: TicketState | None
+
+
+class Fault(msgspec.Struct):
+    """Why there is no answer: the member concerned, or empty, and what to do about it."""
+
+    field: str
+    message: str
+
+
+class Refusal(msgspec.Struct):
+    """The body of every status but 200."""
+
+    error: Fault
+
+
+_decoder = msgspec.json.Decoder(Question)
+_encoder = msgspec.json.Encoder()
+
+# field, its limit, and how a cut one is marked
+_LIMITS = (
+    ("key", KEY_BYTES_MAX, Cut.KEY),
+    ("password", PASS_BYTES_MAX, Cut.PASS),
+    ("app", APP_BYTES_MAX, Cut.APP),
+    ("video", VIDEO_BYTES_MAX, Cut.VIDEO),
+    ("appinst", APP_BYTES_MAX, Cut.APPINST),
+    ("pageurl", URL_BYTES_MAX, Cut.PAGEURL),
+    ("refurl", URL_BYTES_MAX, Cut.REFURL),
+    ("user_agent", USER_AGENT_BYTES_MAX, Cut.USER_AGENT),
+)
+
+
+class AuthorizeEndpoint:
+    """The raw ASGI endpoint: it stands before every play, and a framework's request object would cost a third."""
+
+    def __init__(self, usher: Usher, *, request_s_max: float) -> None:
+        self._usher = usher
+        self._request_s_max = request_s_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            await _refuse(send, 405, "", f"send a POST to {PATH}", (b"allow", b"POST"))
+            return
+        try:
+            edge = self._usher.edge(_token(scope))
+            body = await read_body(scope, receive, seconds_max=self._request_s_max)
+            request = read_question(body, edge)
+            decision = await self._usher.authorize(request)
+        except NotAuthorised:
+            await _refuse(send, 401, "", "give a valid edge token: Authorization: Bearer …", _CHALLENGE)
+        except InvalidParameter as error:
+            await _refuse(send, 400, error.field, error.problem)
+        except AttemptIdReused as error:
+            await _refuse(send, 409, "attempt_id", str(error))
+        except BodyTooLarge:
+            await _refuse(send, 413, "", f"the body is longer than {BODY_BYTES_MAX} bytes", (b"connection", b"close"))
+        except BodyTooSlow:
+            await _refuse(send, 408, "", "the body did not arrive in time", (b"connection", b"close"))
+        except ClientGone:
+            return
+        except StoreError as error:
+            retry_after_s = error.retry_after_s if isinstance(error, Busy) else 1
+            await _refuse(send, 503, "", "busy; ask again", (b"retry-after", str(retry_after_s).encode()))
+        else:
+            await send_answer(send, 200, _encode(decision, request), JSON)
+
+
+def read_question(body: bytes, edge: Edge) -> AttemptRequest:
+    """Read the JSON body into a question that both stores can hold. Raises InvalidParameter naming the member."""
+    try:
+        question = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _wrong_shape(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidParameter("", "the body is not JSON in UTF-8") from None
+    texts, cut = _bounded(question)
+    return AttemptRequest(
+        cdn=edge.cdn,
+        edge=edge.number,
+        ip=_address("ip", question.ip),
+        server_ip=_address("server_ip", question.server_ip) if question.server_ip else 0,
+        attempt_id=_attempt_id(question.attempt_id),
+        cut=cut,
+        **texts,
+    )
+
+
+def _bounded(question: Question) -> tuple[dict[str, str], int]:
+    texts: dict[str, str] = {}
+    cut = 0
+    for field, bytes_max, mark in _LIMITS:
+        text = getattr(question, field) or ""
+        if not is_storable(text):
+            raise InvalidParameter("pass" if field == "password" else field, "holds a NUL character")
+        texts[field], was_cut = cut_text(text, bytes_max=bytes_max)
+        if was_cut:
+            cut |= mark
+    return texts, cut
+
+
+def _address(field: str, text: str) -> int:
+    try:
+        return parse_address(text)
+    except ValueError:
+        raise InvalidParameter(field, "is not an IPv4 or IPv6 address") from None
+
+
+def _attempt_id(text: str | None) -> str:
+    if not text:
+        return ""
+    if not _UUID.fullmatch(text):
+        raise InvalidParameter("attempt_id", "is not a UUID such as 0192e4a8-7c3f-7d52-9f0a-3b1c5d7e9f01")
+    return text.lower()
+
+
+def _wrong_shape(problem: str) -> InvalidParameter:
+    """msgspec says ``Expected `str`, got `int` - at `$.key` `` or ``Object missing required field `app` ``."""
+    path = re.search(r" - at `\$\.?([a-z_]*)", problem)
+    named = re.search(r"field `([^`]{0,64})`", problem)
+    field = path.group(1) if path else named.group(1) if named else ""
+    return InvalidParameter(field, problem.split(" - at")[0].replace("`", ""))
+
+
+def _token(scope: Scope) -> str:
+    value = header(scope, b"authorization")
+    if not value[:7].lower() == _BEARER:
+        raise NotAuthorised("no edge token")
+    return value[7:].strip().decode("latin-1")
+
+
+def _encode(decision: Decision, request: AttemptRequest) -> bytes:
+    state = None if decision.expires_s is None else TicketState(decision.uses_left, decision.expires_s)
+    # Without an id of the edge's own, the attempt's number in the log names it.
+    attempt_id = request.attempt_id or str(decision.attempt)
+    return _encoder.encode(Answer(decision.accepted, decision.reason.value, attempt_id, state))
+
+
+async def _refuse(send: Send, status: int, field: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+    await send_answer(send, status, _encoder.encode(Refusal(Fault(field, message))), JSON, *headers)

@@ -1,0 +1,119 @@
+"""The SEVU endpoint: a signed command in a form field, answered in the protocol's own form, always with status 200."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from openusher.errors import CommandRefused, UsherError
+from openusher.settings import Settings
+from openusher.sevu import codes
+from openusher.sevu.attempts import (
+    CountAttempts,
+    GroupAttempts,
+    ListAttempts,
+    attempts_members,
+    count_members,
+    groups_members,
+)
+from openusher.sevu.command import VerifiedCommand, read_command, understand, verify
+from openusher.sevu.envelope import Reply, encode, failure, media_type, success
+from openusher.sevu.form import ReplyForm, read_form
+from openusher.sevu.jsontext import JsonValue
+from openusher.sevu.refusal import refusal_of, refused
+from openusher.sevu.registry import Ask, CommandKind
+from openusher.sevu.tickets import IssueTicket, RevokeTicket, ShowTicket, issued_members, status_members
+from openusher.usher import Usher
+from openusher.web.asgi import (
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientGone,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    send_answer,
+)
+
+_FOLDERS = ("", "/stable", "/dev", "/cp/api/0.8")
+PATHS = frozenset(path or "/" for folder in _FOLDERS for path in (folder, f"{folder}/"))
+
+_CLOSE = (b"connection", b"close")
+
+log = logging.getLogger(__name__)
+
+
+class SevuEndpoint:
+    """Raw ASGI, like the door. Clients decide on `status` in a reply that must be 2xx (SEVU facts, 1.6)."""
+
+    def __init__(self, usher: Usher, settings: Settings) -> None:
+        self._usher = usher
+        self._window_s = settings.timestamp_window_s
+        self._request_s_max = settings.request_s_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = time.perf_counter()
+        headers: list[tuple[bytes, bytes]] = []
+        form = ReplyForm.JSON
+        try:
+            if scope["method"] != "POST":
+                raise refused(codes.POST_NEEDED)
+            body = await read_body(scope, receive, seconds_max=self._request_s_max)
+            field = read_form(body, header(scope, b"content-type").decode("latin-1"))
+            form = field.reply_form
+            reply = await self._answer(field.text, began)
+        except CommandRefused as refusal:
+            reply = failure(refusal, spent_s=time.perf_counter() - began)
+        except BodyTooLarge:
+            reply = failure(refused(codes.TOO_LARGE), spent_s=time.perf_counter() - began)
+            headers.append(_CLOSE)
+        except BodyTooSlow:
+            reply = failure(refused(codes.TOO_SLOW), spent_s=time.perf_counter() - began)
+            headers.append(_CLOSE)
+        except ClientGone:
+            return
+        content_type = (b"content-type", media_type(form).encode())
+        await send_answer(send, 200, encode(reply, form), content_type, *headers)
+
+    async def _answer(self, text: bytes, began: float) -> Reply:
+        kind: CommandKind | None = None
+        try:
+            signed = read_command(text)
+            kind = signed.kind
+            key = self._usher.api_key(signed.api_key, cdn=signed.cdn)
+            now_ms = self._usher.clock_ms
+            verified = verify(signed, secret=key.secret, now_ms=now_ms, window_s=self._window_s)
+            understood = understand(verified, now_ms=now_ms)
+            data = await self._carry_out(verified, understood.ask)
+        except UsherError as error:
+            return failure(refusal_of(error, kind.codes if kind else None), spent_s=time.perf_counter() - began)
+        except Exception:
+            # The protocol's own "unexpected error": these clients read nothing else than a reply in its form.
+            log.exception("command.failed")
+            return failure(refused(codes.UNEXPECTED_ERROR), spent_s=time.perf_counter() - began)
+        return success(kind.codes.success, data, ignored=understood.ignored, spent_s=time.perf_counter() - began)
+
+    async def _carry_out(self, command: VerifiedCommand, ask: Ask) -> dict[str, JsonValue]:
+        usher, cdn = self._usher, command.cdn
+        match ask:
+            case IssueTicket():
+                ticket = await usher.issue_ticket(
+                    ask.ticket,
+                    api_key=command.api_key,
+                    replay_digest=command.replay_digest,
+                    replay_until_ms=command.replay_until_ms,
+                )
+                return issued_members(ticket)
+            case ShowTicket():
+                return status_members(await usher.ticket(cdn, ask.key))
+            case RevokeTicket():
+                await usher.revoke_ticket(cdn, ask.key)
+                return {}
+            case ListAttempts():
+                return attempts_members(await usher.list_attempts(cdn, ask.search, seek=ask.seek, limit=ask.limit))
+            case CountAttempts():
+                return count_members(ask, await usher.count_attempts(cdn, ask.search))
+            case GroupAttempts():
+                found = await usher.group_attempts(cdn, ask.search, ask.by, seek=ask.seek, limit=ask.limit)
+                return groups_members(ask, found.groups, group_count=found.group_count, total=found.total)
