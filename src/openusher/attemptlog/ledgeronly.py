@@ -1,4 +1,4 @@
-"""No log at all: nothing is shipped, and every count comes from the ledger (`--log ledger`, the small mode)."""
+"""No attempt log at all (`--log ledger`): nothing is shipped, and every count comes from the ledger."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from openusher.model.attempt import Attempt
 from openusher.model.block import Block, Horizon
 from openusher.model.search import AttemptFilter, GroupBy, GroupValue
 
-_NOTHING = Held(rows=0, first_id=0, last_id=0, digest="")
 
-
-class LedgerOnlyLog:
-    """Holds nothing and says so."""
+class LedgerOnly:
+    """An `AttemptLog` that holds nothing. An insert is refused: what it took would be gone."""
 
     @property
     def ships(self) -> bool:
@@ -31,10 +29,10 @@ class LedgerOnlyLog:
         return ()
 
     async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
-        raise LogUnavailable("there is no attempt log to ship to")
+        raise LogUnavailable("there is no attempt log to ship to (--log ledger)")
 
     async def held(self, number: int, *, table: str) -> Held:
-        return _NOTHING
+        return Held(rows=0, first_id=0, last_id=0, digest="")
 
     async def all_held(self, *, table: str) -> dict[int, Held]:
         return {}
@@ -48,9 +46,7 @@ class LedgerOnlyLog:
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return 0
 
-    async def groups(
-        self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int
-    ) -> GroupedLog:
+    async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
         return GroupedLog([], 0)
 
     async def counts_of(
@@ -65,5 +61,4 @@ class LedgerOnlyLog:
         return
 
 
-def _is_an_attempt_log(log: LedgerOnlyLog) -> AttemptLog:
-    return log
+_: type[AttemptLog] = LedgerOnly

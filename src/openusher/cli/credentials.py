@@ -1,4 +1,4 @@
-"""Whose signature a command carries: from the file that `usher account create --json` wrote, from flags, or the demo's."""
+"""Who signs a command: from the file that `usher account create --json` wrote, from flags, or the demo's account."""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ async def _ready_url(process: asyncio.subprocess.Process, errors: Path) -> str:
     except TimeoutError:
         line = ""
     if not line.startswith(READY):
-        fail(f"the node did not start; its last words: {errors.read_text()[-2000:].strip()}")
+        last_words = await asyncio.to_thread(errors.read_text)
+        fail(f"the node did not start; its last words: {last_words[-2000:].strip()}")
     return line.removeprefix(READY).split(" ", 1)[0]
 
 

@@ -51,7 +51,7 @@ class Traffic:
 
     async def issue_tickets(self) -> None:
         """Issue tickets for every outcome, and revoke those that are to be refused as revoked."""
-        kinds = {
+        kinds: dict[str, dict[str, Any]] = {
             "open": {"uses": 0},
             "spent": {"uses": 1},
             "expired": {"uses": 0, "expire": "2001-01-01 00:00:00"},

@@ -1,0 +1,106 @@
+"""A real node as a process of its own: started, awaited by its readiness line, stopped by its process id."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.sevuclient import Account, Connection
+
+_START_S_MAX = 60.0
+_STOP_S_MAX = 30.0
+_READY = "usher is ready on "
+
+
+class Node:
+    """A started node. Logs go to `serve.log` beside its data folder."""
+
+    def __init__(self, data: Path, *flags: str, command: tuple[str, ...] = ("-m", "openusher", "serve")) -> None:
+        self.data = data
+        self.log_file = data.with_name(f"{data.name}.serve.log")
+        self._arguments = [sys.executable, *command, "--data", str(data), "--port", "0", *flags]
+        self.process: subprocess.Popen[str]
+        self.url = ""
+
+    def start(self) -> Node:
+        """Start the process and return once it says that it is ready."""
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._arguments, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "COLUMNS": "200"}
+            )
+        line = self._read_line()
+        assert line.startswith(_READY), f"the node did not start: {line!r}\n{self.log_file.read_text()[-4000:]}"
+        self.url = line.removeprefix(_READY).split(" ", 1)[0]
+        return self
+
+    def _read_line(self) -> str:
+        assert self.process.stdout is not None
+        deadline = time.monotonic() + _START_S_MAX
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if select.select([self.process.stdout], [], [], 0.2)[0]:
+                return self.process.stdout.readline()
+        return self.process.stdout.readline() if self.process.poll() is not None else ""
+
+    def stop(self) -> int:
+        """End it as an operator would (SIGTERM) and return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(_STOP_S_MAX)
+        finally:
+            self._end()
+
+    def kill(self) -> None:
+        """kill -9, and reap."""
+        self.process.kill()
+        self._end()
+
+    def _end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+    def create_account(self, name: str, *flags: str) -> Account:
+        """Make an account with the command that an operator would use."""
+        made = usher("account", "create", name, "--data", str(self.data), "--json", *flags)
+        assert made.returncode == 0, made.stderr
+        return Account(**json.loads(made.stdout))
+
+    def connect(self) -> Connection:
+        return Connection(self.url)
+
+
+def usher(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the `usher` command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "openusher", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@contextmanager
+def running_node(data: Path, *flags: str) -> Iterator[Node]:
+    """A node on `data` while the context lasts; it must end with status 0."""
+    node = Node(data, *flags).start()
+    try:
+        yield node
+    except BaseException:
+        node._end()
+        raise
+    assert node.stop() == 0, node.log_file.read_text()[-4000:]
