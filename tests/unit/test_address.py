@@ -146,10 +146,18 @@ def test_where_the_families_meet(net: str, viewer: str, held: bool) -> None:
         ("2001:db8::7/64", "2001:db8::/64"),
         ("::/0", "0.0.0.0/0"),
         ("::ffff:192.0.2.9/120", "192.0.2.0/24"),
+        ("::ffff:192.0.2.9/97", "128.0.0.0/1"),
     ],
 )
 def test_nets_are_written_in_their_usual_form(text: str, written: str) -> None:
     assert format_net(parse_net(text)) == written
+
+
+def test_all_of_ipv4_is_not_written_as_anybody() -> None:
+    all_ipv4 = parse_net("::ffff:0:0/96")
+
+    assert not all_ipv4.holds(parse_address("2001:db8::1"))
+    assert parse_net(format_net(all_ipv4)) == all_ipv4
 
 
 @pytest.mark.parametrize(

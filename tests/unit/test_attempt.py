@@ -59,6 +59,16 @@ def test_every_field_of_a_question_is_in_its_digest_but_who_asks_and_its_id() ->
     assert silent == {"cdn", "edge", "attempt_id"}
 
 
+def test_the_two_addresses_of_a_question_do_not_run_together() -> None:
+    numbers_of = [(0x101, 0x0), (0x10, 0x10), (0x1, 0x10), (0x11, 0x0)]
+    digests = {
+        AttemptRequest(cdn=1, edge=1, key="k", password="p", app="a", video="v", ip=ip, server_ip=server_ip).digest()
+        for ip, server_ip in numbers_of
+    }
+
+    assert len(digests) == len(numbers_of)
+
+
 def test_a_flag_and_its_number_are_the_same_cut() -> None:
     one = AttemptRequest(cdn=1, edge=1, key="k", password="p", app="a", video="v", ip=1, cut=Cut.VIDEO)
     other = AttemptRequest(cdn=1, edge=1, key="k", password="p", app="a", video="v", ip=1, cut=8)

@@ -44,12 +44,12 @@ class IpRule(msgspec.Struct, frozen=True):
 
 def _slot_net(address: int, bits: int | None) -> Net:
     """IPv4: `auto` is the address, `auto/N` its /N. IPv6: `auto` is the /64, since mobile and privacy addresses move
-    inside it, `auto/N` the /min(64, 2N) (SEVU rulings, "auto slots")."""
+    inside it, `auto/N` the /2N, which N <= 32 keeps at most a /64 (SEVU rulings, "auto slots")."""
     if bits == 0:
         return ANY_ADDRESS
     if is_ipv4(address):
         return masked(address, 128 if bits is None else 96 + bits)
-    return masked(address, 64 if bits is None else min(64, 2 * bits))
+    return masked(address, 64 if bits is None else 2 * bits)
 
 
 # Tickets often name their viewer's own address, so few texts come twice; a rule of 64 entries takes some 15 kB.
