@@ -11,7 +11,7 @@ from openusher.model.block import Block, Horizon
 from openusher.model.search import AttemptFilter, GroupBy, GroupValue
 
 
-class LedgerOnly:
+class LedgerOnlyLog:
     """An `AttemptLog` that holds nothing. An insert is refused: what it took would be gone."""
 
     @property
@@ -61,4 +61,4 @@ class LedgerOnly:
         return
 
 
-_: type[AttemptLog] = LedgerOnly
+_: type[AttemptLog] = LedgerOnlyLog

@@ -1,0 +1,190 @@
+"""The attempt log over a ClickHouse engine: chDB beside the node, or a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held
+from openusher.attemptlog.engine import Engine, Lane, Statement
+from openusher.attemptlog.query import (
+    Query,
+    count_query,
+    counts_of_query,
+    finds_few,
+    group_value,
+    groups_query,
+    horizon_query,
+    newest_query,
+)
+from openusher.attemptlog.schema import DATABASE, TABLES, create_statements, insert_statement, settings_clause
+from openusher.model.attempt import Attempt
+from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon
+from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
+
+# A check reads every row of a table once for about each hundred thousand.
+_CHECK_S_MAX = 900.0
+_INSERT_S_MAX = 60.0
+# `newest` first looks at so many of the last blocks: ids rise with blocks, so if they hold enough, they hold
+# the answer.
+NEWEST_BLOCKS = 16
+
+_NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
+
+
+def _canonical(name: str, form: str) -> str:
+    """The SQL of one column of the canonical rows of base.py."""
+    if form == "number":
+        return f"toString({name}), ','"
+    if form == "address":
+        return f"lower(hex({name})), ','"
+    return f"toString(length({name})), ':', {name}, ','"
+
+
+_ROW = ", ".join(_canonical(name, form) for name, form in COLUMNS)
+_TEXT_BYTES = " + ".join(f"length({name})" for name, form in COLUMNS if form == "text")
+
+# arraySort, since the order in which groupArray sees rows is nobody's promise.
+_HELD = f"""
+SELECT block, count(), min(id), max(id),
+    lower(hex(SHA256(arrayStringConcat(arrayMap(x -> x.2, arraySort(x -> x.1, groupArray((id, concat({_ROW})))))))))
+FROM {DATABASE}.{{table}}
+WHERE block >= {{low:UInt64}} AND block <= {{high:UInt64}}
+GROUP BY block ORDER BY block"""
+
+_SIZES = f"""
+SELECT block, count(), sum({_TEXT_BYTES}) FROM {DATABASE}.{{table}}
+GROUP BY block ORDER BY block"""
+
+_NEWEST_BLOCK = f"SELECT max(block) FROM {DATABASE}.{{table}}"
+
+
+class ColumnarLog:
+    """An `AttemptLog` in the tables of schema.py. A question of a client may run for `count_s_max` seconds;
+    `table_engine` is the only thing that differs between engines."""
+
+    def __init__(self, engine: Engine, *, count_s_max: float, table_engine: str = "MergeTree") -> None:
+        self._engine = engine
+        self._seconds_max = {Lane.INSERT: _INSERT_S_MAX, Lane.COUNT: count_s_max, Lane.CHECK: _CHECK_S_MAX}
+        self._table_engine = table_engine
+
+    @property
+    def ships(self) -> bool:
+        return True
+
+    @property
+    def starts(self) -> int:
+        return self._engine.starts
+
+    async def start(self) -> None:
+        await self._engine.start()
+        for text in create_statements(engine=self._table_engine):
+            await self._engine.execute(Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX))
+
+    async def tables(self) -> Sequence[str]:
+        return TABLES
+
+    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+        # A line feed inside a JSON text is escaped, so `]` before one is the end of a row and nothing else.
+        ending = f",{block.number:d},{block.incarnation:d}]\n".encode()
+        data = (rows if rows.endswith(b"\n") else rows + b"\n").replace(b"]\n", ending)
+        text = insert_statement(block, table=_known(table), seconds_max=_INSERT_S_MAX)
+        await self._engine.execute(Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX, data=data))
+
+    async def held(self, number: int, *, table: str) -> Held:
+        # In the lane of inserts: what was just written is read back before the next is written.
+        found = await self._held_between(number, number, table=table, lane=Lane.INSERT)
+        return found.get(number, _NONE_HELD)
+
+    async def all_held(self, *, table: str) -> dict[int, Held]:
+        sizes = await self._rows(Query(_SIZES.format(table=_known(table)), {}), lane=Lane.CHECK)
+        found: dict[int, Held] = {}
+        for low, high in _spans(sizes):
+            found |= await self._held_between(low, high, table=table, lane=Lane.CHECK)
+        return found
+
+    async def rows_by_table(self, horizon: Horizon) -> dict[str, int]:
+        return {table: await self._number(horizon_query(table, horizon), lane=Lane.CHECK) for table in TABLES}
+
+    async def newest_block(self) -> int:
+        return max([await self._number(Query(_NEWEST_BLOCK.format(table=t), {}), lane=Lane.CHECK) for t in TABLES])
+
+    async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
+        return await self._number(count_query(cdn, search, horizon), cdn=cdn)
+
+    async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
+        rows = await self._rows(groups_query(cdn, search, by, horizon, top=top), cdn=cdn)
+        groups = [Group(group_value(by, value), count) for value, count, _ in rows]
+        return GroupedLog(groups[:top], rows[0][2] if rows else 0)
+
+    async def counts_of(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
+    ) -> dict[GroupValue, int]:
+        if not values:
+            return {}
+        rows = await self._rows(counts_of_query(cdn, search, by, horizon, values), cdn=cdn)
+        return {group_value(by, value): count for value, count in rows}
+
+    async def newest(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int) -> list[Attempt]:
+        if limit <= 0:
+            return []
+        above = 0 if finds_few(search) else max(0, horizon.upto - NEWEST_BLOCKS)
+        rows = await self._newest_above(above, cdn, search, horizon, limit=limit)
+        if above and len(rows) < limit:
+            rows = await self._newest_above(0, cdn, search, horizon, limit=limit)
+        return [_attempt(row) for row in rows]
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    async def _newest_above(
+        self, above: int, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int
+    ) -> list[list[Any]]:
+        return await self._rows(newest_query(cdn, search, horizon, above_block=above, limit=limit), cdn=cdn)
+
+    async def _held_between(self, low: int, high: int, *, table: str, lane: Lane) -> dict[int, Held]:
+        text = _HELD.replace("{table}", _known(table))
+        rows = await self._rows(Query(text, {"low": f"{low:d}", "high": f"{high:d}"}), lane=lane)
+        return {
+            number: Held(rows=count, first_id=first, last_id=last, digest=digest)
+            for number, count, first, last, digest in rows
+        }
+
+    async def _number(self, query: Query, *, lane: Lane = Lane.COUNT, cdn: int = 0) -> int:
+        rows = await self._rows(query, lane=lane, cdn=cdn)
+        return int(rows[0][0])
+
+    async def _rows(self, query: Query, *, lane: Lane = Lane.COUNT, cdn: int = 0) -> list[list[Any]]:
+        seconds_max = self._seconds_max[lane]
+        text = f"{query.text} {settings_clause(seconds_max=seconds_max)}"
+        statement = Statement(text=text, params=query.params, lane=lane, seconds_max=seconds_max, cdn=cdn)
+        return await self._engine.execute(statement)
+
+
+def _known(table: str) -> str:
+    assert table in TABLES
+    return table
+
+
+def _spans(sizes: list[list[Any]]) -> list[tuple[int, int]]:
+    """Runs of block numbers, each about as much to read at once as one full block is."""
+    spans: list[tuple[int, int]] = []
+    rows = size = 0
+    for number, block_rows, block_bytes in sizes:
+        rows, size = rows + block_rows, size + block_bytes
+        if spans and rows <= BLOCK_ROWS_MAX and size <= BLOCK_BYTES_MAX:
+            spans[-1] = (spans[-1][0], number)
+        else:
+            spans.append((number, number))
+            rows, size = block_rows, block_bytes
+    return spans
+
+
+def _attempt(row: list[Any]) -> Attempt:
+    columns = zip(COLUMNS, row, strict=True)
+    named: dict[str, Any] = {name: int(value, 16) if form == "address" else value for (name, form), value in columns}
+    named["password"] = named.pop("pass")
+    return Attempt(**named)
+
+
+_: type[AttemptLog] = ColumnarLog

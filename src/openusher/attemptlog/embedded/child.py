@@ -1,0 +1,215 @@
+"""One log process from its start to its end, seen from the door."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from openusher.attemptlog.embedded.wire import (
+    HEADER_BYTES,
+    Answer,
+    Ask,
+    End,
+    Failed,
+    Launch,
+    Ready,
+    Refused,
+    ToDoor,
+    ToProcess,
+    body_size,
+    framed,
+)
+from openusher.attemptlog.engine import Statement, error_of
+from openusher.errors import LogDamaged, LogUnavailable, SetupError
+
+# Loading the parts of a large log takes seconds; a disk that is asleep, more.
+_READY_S_MAX = 60.0
+_STDERR_LINES_KEPT = 8
+PROCESS = "openusher.attemptlog.embedded.process"
+_decoder = msgspec.msgpack.Decoder(ToDoor)
+
+
+class Child:
+    """A started log process. `gone` is set once it can answer nothing any more; it then still has to be reaped."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._answers: dict[int, asyncio.Future[bytes]] = {}
+        self._number = 0
+        self._said: deque[str] = deque(maxlen=_STDERR_LINES_KEPT)
+        self._tasks: list[asyncio.Task[None]] = []
+        self.gone = asyncio.Event()
+        self.version = ""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def ask(self, statement: Statement) -> bytes:
+        """Send a statement and return its rows as text. Raises LogDamaged, and LogUnavailable, also when the process
+        ends before it answers. Sets no limit of time."""
+        if self.gone.is_set():
+            raise LogUnavailable("the attempt log is starting again")
+        self._number += 1
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._answers[self._number] = answer
+        ask = Ask(
+            number=self._number,
+            lane=statement.lane.value,
+            text=statement.text,
+            params=statement.params,
+            data=statement.data,
+        )
+        self._send(ask)
+        return await answer
+
+    def kill(self) -> None:
+        """End it now; it may hang, or be stopped, and only this signal is sure to arrive."""
+        self._process.kill()
+        self.gone.set()
+
+    async def reap(self) -> None:
+        """Kill it and return once it is no more, its lock and memory given up."""
+        self.kill()
+        await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        for task in self._tasks:
+            task.cancel()
+        self._writer.close()
+        self._fail_all(LogUnavailable("the attempt log's process ended"))
+
+    async def end(self, *, seconds_max: float) -> None:
+        """Let it close its files, for so long; then reap it."""
+        if not self.gone.is_set():
+            self._send(End())
+            try:
+                async with asyncio.timeout(seconds_max):
+                    await self.gone.wait()
+            except TimeoutError:
+                pass
+        await self.reap()
+
+    def _send(self, message: ToProcess) -> None:
+        self._writer.write(framed(message))
+
+    async def _await_ready(self) -> None:
+        try:
+            async with asyncio.timeout(_READY_S_MAX):
+                message = await self._receive()
+        except TimeoutError:
+            raise LogUnavailable(f"the attempt log's process was not ready within {_READY_S_MAX:.0f} s") from None
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+            raise await self._ended_early() from None
+        match message:
+            case Ready():
+                self.version = message.version
+            case Refused(damaged=True):
+                raise LogDamaged(message.problem)
+            case Refused():
+                raise SetupError(f"{message.problem}; mend that, or count without it: --log ledger")
+            case _:
+                raise LogUnavailable("the attempt log's process spoke before it was ready")
+
+    async def _ended_early(self) -> SetupError:
+        status = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        said = "".join(f"\n  {line}" for line in self._said)
+        return SetupError(
+            "the attempt log's engine (chDB) cannot run on this machine: its process "
+            f"{how} while starting; count without it: --log ledger{said}"
+        )
+
+    async def _receive(self) -> ToDoor:
+        size = body_size(await self._reader.readexactly(HEADER_BYTES))
+        message: ToDoor = _decoder.decode(await self._reader.readexactly(size))
+        return message
+
+    async def _listen(self) -> None:
+        try:
+            while True:
+                self._settle(await self._receive())
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+            # A frame that cannot be read leaves no way to find the next: the process is as good as dead.
+            self.kill()
+        self._fail_all(LogUnavailable("the attempt log's process ended"))
+
+    def _settle(self, message: ToDoor) -> None:
+        if not isinstance(message, Answer | Failed):
+            raise ValueError("not an answer")
+        answer = self._answers.pop(message.number, None)
+        if answer is None or answer.done():
+            return
+        if isinstance(message, Answer):
+            answer.set_result(message.rows)
+        else:
+            answer.set_exception(error_of(message.error))
+
+    def _fail_all(self, error: LogUnavailable) -> None:
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(error)
+        self._answers.clear()
+
+    async def _hear(self, stderr: asyncio.StreamReader) -> None:
+        """Read what it says, so that it never waits for a reader, and keep the end."""
+        while line := await stderr.readline():
+            self._said.append(line.decode(errors="replace").rstrip()[:300])
+
+
+async def launch(folder: Path, *, memory_bytes_max: int) -> Child:
+    """Start a log process on `folder` and return it once it answers.
+
+    Raises SetupError when it cannot run here, LogDamaged when it cannot read its files, LogUnavailable otherwise.
+    """
+    process, ours = _spawn(folder, memory_bytes_max=memory_bytes_max)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    child = Child(process, reader, writer)
+    loop = asyncio.get_running_loop()
+    stderr = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stderr), process.stderr)
+    child._tasks.append(loop.create_task(child._hear(stderr), name="log process, what it says"))
+    try:
+        await child._await_ready()
+    except BaseException:
+        await child.reap()
+        raise
+    child._tasks.append(loop.create_task(child._listen(), name="log process, answers"))
+    return child
+
+
+def _spawn(folder: Path, *, memory_bytes_max: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the process, and return it with our end of the socket.
+
+    Not by asyncio, whose child watcher reaps by itself. To be called in the loop's own thread: the process is killed
+    when the thread that started it ends.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs:
+        told = Launch(
+            socket_fd=theirs.fileno(),
+            parent_pid=os.getpid(),
+            folder=str(folder.absolute()),
+            memory_bytes_max=memory_bytes_max,
+        )
+        # -P: a file that is called chdb.py where the door was started must not be taken for the engine.
+        command = [sys.executable, "-P", "-m", PROCESS, msgspec.json.encode(told).decode()]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            pass_fds=(theirs.fileno(),),
+            close_fds=True,
+        )
+    return process, ours

@@ -1,0 +1,149 @@
+"""The door's side of the embedded log: who may ask when, for how long, and a new process for one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from openusher.attemptlog.embedded.child import Child, launch
+from openusher.attemptlog.embedded.turns import Turns
+from openusher.attemptlog.embedded.wire import HANDLES
+from openusher.attemptlog.engine import Engine, Lane, Statement
+from openusher.errors import LogUnavailable, SetupError, StoreError
+
+# Statements of one account that may wait in one lane; more are refused at once.
+_LINE_MAX = 64
+# The engine stops a statement at its limit by itself; a process that still owes the answer so much later hangs.
+_GRACE_S = 3.0
+_END_S_MAX = 5.0
+_RESTART_S_MIN = 0.1
+_RESTART_S_MAX = 10.0
+# A process that has lived so long did not fail because of how it was started.
+_PROVEN_S = 60.0
+
+_rows = msgspec.json.Decoder(list[Any])
+log = logging.getLogger(__name__)
+
+
+class _Waiting(msgspec.Struct):
+    statement: Statement
+    child: Child
+    answer: asyncio.Future[bytes]
+
+
+class EmbeddedEngine:
+    """An `Engine` over a log process that is kept running on `folder`.
+
+    A statement is for the process that ran when it was asked and for no later one: whoever asks must see `starts`
+    rise first, since the new process may have found other data than the old one had.
+    """
+
+    def __init__(self, folder: Path, *, memory_bytes_max: int) -> None:
+        self._folder = folder
+        self._memory_bytes_max = memory_bytes_max
+        self._child: Child | None = None
+        self._starts = 0
+        self._away: StoreError = LogUnavailable("the attempt log is not open")
+        self._turns: dict[Lane, Turns[_Waiting]] = {lane: Turns(line_max=_LINE_MAX) for lane in Lane}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def starts(self) -> int:
+        return self._starts
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id; None while there is none."""
+        return None if self._child is None else self._child.pid
+
+    async def start(self) -> None:
+        await self._launch()
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(self._keep_running(), name="log process, kept running"))
+        for lane, handles in HANDLES.items():
+            for _ in range(handles):
+                self._tasks.append(loop.create_task(self._serve(self._turns[lane]), name=f"log process, {lane.value}"))
+
+    async def execute(self, statement: Statement) -> list[list[Any]]:
+        child = self._child
+        if child is None:
+            raise self._away
+        waiting = _Waiting(statement, child, asyncio.get_running_loop().create_future())
+        if not self._turns[statement.lane].put(statement.cdn, waiting):
+            raise LogUnavailable("too many counts of this account are waiting")
+        try:
+            # Waiting for a turn counts too: nobody is to wait longer than a statement may take.
+            async with asyncio.timeout(statement.seconds_max + 2 * _GRACE_S):
+                return _rows.decode_lines(await waiting.answer)
+        except TimeoutError:
+            raise LogUnavailable("the attempt log did not answer in time") from None
+
+    async def close(self) -> None:
+        """End the process within seconds, and fail what still waits."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        child, self._child = self._child, None
+        self._away = LogUnavailable("the attempt log is closed")
+        if child is not None:
+            await child.end(seconds_max=_END_S_MAX)
+
+    async def _launch(self) -> None:
+        self._child = await launch(self._folder, memory_bytes_max=self._memory_bytes_max)
+        self._starts += 1
+        log.info("log.started pid=%d version=%s", self._child.pid, self._child.version)
+
+    async def _serve(self, turns: Turns[_Waiting]) -> None:
+        """Take statements of one lane in turn, each until it is answered or its process is gone."""
+        while True:
+            waiting = await turns.get()
+            if waiting.answer.done():
+                continue
+            try:
+                async with asyncio.timeout(waiting.statement.seconds_max + _GRACE_S):
+                    rows = await waiting.child.ask(waiting.statement)
+            except StoreError as error:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
+            except TimeoutError:
+                log.error("log.hangs pid=%d", waiting.child.pid)
+                waiting.child.kill()
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(LogUnavailable("the attempt log's process did not answer in time"))
+            else:
+                if not waiting.answer.done():
+                    waiting.answer.set_result(rows)
+
+    async def _keep_running(self) -> None:
+        pause_s = _RESTART_S_MIN
+        while True:
+            child = self._child
+            if child is not None:
+                started = time.monotonic()
+                await child.gone.wait()
+                self._child = None
+                self._away = LogUnavailable("the attempt log is starting again")
+                # Before another starts: two of them must never have the folder open.
+                await child.reap()
+                log.error("log.ended pid=%d", child.pid)
+                if time.monotonic() - started >= _PROVEN_S:
+                    pause_s = _RESTART_S_MIN
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _RESTART_S_MAX)
+            try:
+                await self._launch()
+            except SetupError as error:
+                self._away = LogUnavailable(str(error))
+                log.error("log.refused: %s", error)
+            except StoreError as error:
+                self._away = error
+                log.error("log.refused: %s", error)
+
+
+_: type[Engine] = EmbeddedEngine

@@ -1,0 +1,239 @@
+"""The log process: holds chDB, and answers statements that come over the socket it inherited.
+
+Run by exec only (`python -m openusher.attemptlog.embedded.process LAUNCH`): forking a process that has chDB open hangs
+the child. It lives no longer than its parent, and takes no signals that are meant for the door.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import re
+import signal
+import socket
+import sys
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from openusher.attemptlog.embedded.wire import (
+    HANDLES,
+    HEADER_BYTES,
+    Answer,
+    Ask,
+    Failed,
+    Launch,
+    Ready,
+    Refused,
+    ToDoor,
+    ToProcess,
+    body_size,
+    framed,
+)
+from openusher.attemptlog.engine import DAMAGE
+
+if TYPE_CHECKING:
+    from chdb.state.sqlitelike import Connection
+
+_PR_SET_PDEATHSIG = 1
+_LOCK_FILE = "lock"
+_DATA_FOLDER = "chdb"
+
+# Caches hold marks and primary keys only; 10 M attempts have 2 MB of them.
+_CACHE_BYTES = 64 * 1024 * 1024
+_FORMAT = "JSONCompactEachRow"
+
+# `Code: 241. DB::Exception: … (MEMORY_LIMIT_EXCEEDED)`: the last name is the engine's own, whatever stands before it.
+_ERROR_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)")
+
+
+class _Refusal(Exception):
+    """The log cannot be opened, said in words for the operator."""
+
+    def __init__(self, problem: str, *, damaged: bool = False) -> None:
+        super().__init__(problem)
+        self.damaged = damaged
+
+
+def main() -> None:
+    """Open the log, answer until told to end, and exit; never return to an interpreter that would unload the engine."""
+    launch = msgspec.json.decode(sys.argv[1], type=Launch)
+    _die_with(launch.parent_pid)
+    _ignore_signals()
+    door = _Door(socket.socket(fileno=launch.socket_fd))
+    try:
+        log = _OpenLog(launch, door)
+    except _Refusal as refusal:
+        door.send(Refused(problem=str(refusal), damaged=refusal.damaged))
+        os._exit(1)
+    # chDB sets handlers of its own while it opens.
+    _ignore_signals()
+    door.send(Ready(version=log.version))
+    while isinstance(message := door.receive(), Ask):
+        log.take(message)
+    log.close()
+    os._exit(0)
+
+
+def _die_with(parent_pid: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # It may have died before that call, and then nobody would ever tell.
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def _ignore_signals() -> None:
+    """Ctrl-C at a terminal and a stop of the whole service reach every process; the door decides when this one ends."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class _Door:
+    """The socket to the door. Without it there is nothing to live for: its end is the end of the process."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._sending = Lock()
+        self._decoder = msgspec.msgpack.Decoder(ToProcess)
+
+    def send(self, message: ToDoor) -> None:
+        with self._sending:
+            try:
+                self._socket.sendall(framed(message))
+            except OSError:
+                os._exit(1)
+
+    def receive(self) -> ToProcess:
+        message: ToProcess = self._decoder.decode(self._read(body_size(self._read(HEADER_BYTES))))
+        return message
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            try:
+                count = self._socket.recv_into(view)
+            except OSError:
+                count = 0
+            if count == 0:
+                os._exit(1)
+            view = view[count:]
+        return data
+
+
+class _OpenLog:
+    """chDB open on the log's folder, with a thread for each handle."""
+
+    def __init__(self, launch: Launch, door: _Door) -> None:
+        self._door = door
+        folder = Path(launch.folder)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Relative paths from here on: chDB would read a `?` or `&` in the folder's name as the start of options.
+            os.chdir(folder)
+        except OSError as error:
+            raise _Refusal(f"{folder}: cannot be used as the attempt log's folder: {error.strerror}") from error
+        self._lock = _locked(folder)
+        self._connections: list[Connection] = []
+        self._queues: dict[str, SimpleQueue[Ask | None]] = {}
+        self._threads: list[Thread] = []
+        try:
+            self.version = self._open(launch)
+        except Exception as error:
+            name = _error_name(error)
+            raise _Refusal(f"{folder}: chDB cannot open it ({name})", damaged=name in DAMAGE) from error
+        self._start()
+
+    def _open(self, launch: Launch) -> str:
+        # Here and nowhere else: importing it takes 300 MB and starts threads.
+        from chdb.state.sqlitelike import Connection
+
+        options = {
+            "max_server_memory_usage": launch.memory_bytes_max,
+            "mark_cache_size": _CACHE_BYTES,
+            "index_mark_cache_size": _CACHE_BYTES,
+            "primary_index_cache_size": _CACHE_BYTES,
+            "query_condition_cache_size": 0,
+        }
+        text = _DATA_FOLDER + "?" + "&".join(f"{name}={value}" for name, value in options.items())
+        for _ in range(sum(HANDLES.values())):
+            self._connections.append(Connection(text))
+        rows = msgspec.json.decode(
+            self._connections[0].query("SELECT version(), sum(number) FROM numbers(3)", _FORMAT).bytes()
+        )
+        if rows[1] != 3:
+            raise _Refusal("chDB answers a sum of 0, 1 and 2 wrongly on this machine")
+        return str(rows[0])
+
+    def _start(self) -> None:
+        connections = iter(self._connections)
+        for lane, handles in HANDLES.items():
+            queue: SimpleQueue[Ask | None] = SimpleQueue()
+            self._queues[lane.value] = queue
+            for _ in range(handles):
+                thread = Thread(target=self._work, args=(queue, next(connections)), daemon=True, name=lane.value)
+                thread.start()
+                self._threads.append(thread)
+
+    def take(self, ask: Ask) -> None:
+        self._queues[ask.lane].put(ask)
+
+    def close(self) -> None:
+        """Finish what has begun, close the files and give up the lock."""
+        for lane, handles in HANDLES.items():
+            for _ in range(handles):
+                self._queues[lane.value].put(None)
+        for thread in self._threads:
+            thread.join()
+        for connection in self._connections:
+            connection.close()
+        os.close(self._lock)
+
+    def _work(self, queue: SimpleQueue[Ask | None], connection: Connection) -> None:
+        while (ask := queue.get()) is not None:
+            self._door.send(_answered(ask, connection))
+
+
+def _answered(ask: Ask, connection: Connection) -> Answer | Failed:
+    try:
+        if ask.data is None:
+            rows = connection.query(ask.text, _FORMAT, params=ask.params).bytes()
+            return Answer(number=ask.number, rows=rows)
+        with connection.send_insert(ask.text, _FORMAT) as stream:
+            stream.append(ask.data)
+            stream.finish()
+        return Answer(number=ask.number, rows=b"")
+    except Exception as error:
+        return Failed(number=ask.number, error=_error_name(error))
+
+
+def _error_name(error: Exception) -> str:
+    """The engine's name for an error. Never its text: that may show a pass which a statement was bound to."""
+    if isinstance(error, _Refusal):
+        return str(error)
+    names = _ERROR_NAME.findall(str(error))
+    return names[-1] if names else type(error).__name__
+
+
+def _locked(folder: Path) -> int:
+    """Take the folder for this process; chDB itself would only say that it failed. The lock ends with the process."""
+    try:
+        lock = os.open(_LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _Refusal(f"{folder}: cannot be used as the attempt log's folder: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 100).decode(errors="replace").strip()
+        raise _Refusal(f"{folder}: the attempt log is in use by {holder or 'another process'}") from None
+    os.ftruncate(lock, 0)
+    os.write(lock, f"process {os.getpid()}, started by process {os.getppid()}\n".encode())
+    return lock
+
+
+if __name__ == "__main__":
+    main()

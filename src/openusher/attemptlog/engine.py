@@ -1,0 +1,100 @@
+"""What the columnar attempt log needs of the database under it: to carry a statement there and rows back."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from openusher.errors import LogDamaged, LogUnavailable, StoreError
+
+
+class Lane(StrEnum):
+    """Kinds of work that must not wait for each other."""
+
+    INSERT = "insert"
+    COUNT = "count"
+    CHECK = "check"
+
+
+class Statement(msgspec.Struct, frozen=True, kw_only=True):
+    """One statement, which may run for `seconds_max`.
+
+    `params` are bound to its `{name:Type}`, already in the text form of query parameters (query.py, `bound_text`).
+    `data`: rows that follow an INSERT, JSON arrays one a line. `cdn` is the account it is for, so that accounts get
+    their turns; 0: none.
+    """
+
+    text: str
+    lane: Lane
+    seconds_max: float
+    params: dict[str, str] = {}
+    data: bytes | None = None
+    cdn: int = 0
+
+    def __repr__(self) -> str:
+        # Parameters hold passes.
+        return f"Statement({self.lane.value}, {self.text[:60]!r})"
+
+
+class Engine(Protocol):
+    """A ClickHouse engine, wherever it runs."""
+
+    @property
+    def starts(self) -> int:
+        """How often it has been opened; what was true of its data before a rise must be looked at again."""
+        ...
+
+    async def start(self) -> None:
+        """Open it. Raises SetupError when it cannot run on this machine."""
+        ...
+
+    async def execute(self, statement: Statement) -> list[list[Any]]:
+        """Run it within its time and return its rows, each a list of JSON values.
+
+        Raises LogUnavailable: no answer, it may or may not have been done. Raises LogDamaged: the engine found its
+        data broken. Neither text holds a value of a parameter or a row.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+# What the engine calls files that are not as it wrote them.
+DAMAGE = frozenset(
+    {
+        "ASYNC_LOAD_WAIT_FAILED",
+        "ATTEMPT_TO_READ_AFTER_EOF",
+        "BAD_SIZE_OF_FILE_IN_DATA_PART",
+        "CANNOT_DECOMPRESS",
+        "CANNOT_OPEN_FILE",
+        "CANNOT_READ_ALL_DATA",
+        "CHECKSUM_DOESNT_MATCH",
+        "CORRUPTED_DATA",
+        "EXPECTED_END_OF_FILE",
+        "FILE_DOESNT_EXIST",
+        "INCORRECT_FILE_NAME",
+        "NO_FILE_IN_DATA_PART",
+        "NO_SUCH_DATA_PART",
+        "POTENTIALLY_BROKEN_DATA_PART",
+        "SIZES_OF_COLUMNS_DOESNT_MATCH",
+        "SIZES_OF_MARKS_FILES_ARE_INCONSISTENT",
+        "TOO_LARGE_SIZE_COMPRESSED",
+        "TOO_MANY_UNEXPECTED_DATA_PARTS",
+        "UNEXPECTED_END_OF_FILE",
+        "UNEXPECTED_FILE_IN_DATA_PART",
+        "UNKNOWN_CODEC",
+        "UNKNOWN_COMPRESSION_METHOD",
+        "UNKNOWN_FORMAT_VERSION",
+        "UNKNOWN_PART_TYPE",
+        "UNKNOWN_TABLE",
+    }
+)
+
+
+def error_of(name: str) -> StoreError:
+    """The error of ours for one that the engine calls `name` (its text may show a pass, and stays where it is)."""
+    if name in DAMAGE:
+        return LogDamaged(f"the attempt log's engine found its data damaged ({name})")
+    return LogUnavailable(f"the attempt log's engine failed ({name})")

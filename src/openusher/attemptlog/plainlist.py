@@ -1,0 +1,158 @@
+"""An attempt log that is a list in memory, for tests of what stands on a log. It keeps nothing past its process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+
+import msgspec
+
+from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held
+from openusher.model.attempt import Attempt, user_of
+from openusher.model.block import Block, Horizon
+from openusher.model.pattern import Pattern
+from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
+
+_TABLE = "attempts"
+_NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
+
+
+class PlainListLog:
+    """An `AttemptLog` of blocks, each a list of rows. Like the others it stores a repeated block twice: not to insert
+    one that is held is the shipper's part."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, list[Attempt]] = {}
+
+    @property
+    def ships(self) -> bool:
+        return True
+
+    @property
+    def starts(self) -> int:
+        return 1
+
+    async def start(self) -> None:
+        return
+
+    async def tables(self) -> Sequence[str]:
+        return (_TABLE,)
+
+    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+        parsed = [_attempt(msgspec.json.decode(line)) for line in rows.splitlines() if line]
+        self._blocks.setdefault(block.number, []).extend(parsed)
+
+    async def held(self, number: int, *, table: str) -> Held:
+        attempts = self._blocks.get(number)
+        return _held(attempts) if attempts else _NONE_HELD
+
+    async def all_held(self, *, table: str) -> dict[int, Held]:
+        return {number: _held(attempts) for number, attempts in self._blocks.items()}
+
+    async def rows_by_table(self, horizon: Horizon) -> dict[str, int]:
+        return {_TABLE: sum(1 for _ in self._within(horizon))}
+
+    async def newest_block(self) -> int:
+        return max(self._blocks, default=0)
+
+    async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
+        return len(self._matching(cdn, search, horizon))
+
+    async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
+        counts = self._counts(cdn, search, by, horizon)
+        groups = in_order([Group(value, count) for value, count in counts.items()])
+        return GroupedLog(groups[:top], len(groups))
+
+    async def counts_of(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
+    ) -> dict[GroupValue, int]:
+        counts = self._counts(cdn, search, by, horizon)
+        return {value: counts[value] for value in values if value in counts}
+
+    async def newest(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int) -> list[Attempt]:
+        matching = self._matching(cdn, search, horizon)
+        return sorted(matching, key=lambda attempt: -attempt.id)[: max(limit, 0)]
+
+    async def close(self) -> None:
+        return
+
+    def _within(self, horizon: Horizon) -> Iterator[Attempt]:
+        for number, attempts in self._blocks.items():
+            if number <= horizon.upto and number not in horizon.but:
+                yield from attempts
+
+    def _matching(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> list[Attempt]:
+        return [attempt for attempt in self._within(horizon) if attempt.cdn == cdn and matches(attempt, search)]
+
+    def _counts(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon) -> Counter[GroupValue]:
+        return Counter(group_value(attempt, by) for attempt in self._matching(cdn, search, horizon))
+
+
+def matches(attempt: Attempt, search: AttemptFilter) -> bool:
+    """Say whether every given member of `search` holds."""
+    return all(
+        (
+            search.key is None or attempt.key == search.key,
+            search.password is None or attempt.password == search.password,
+            search.user is None or user_of(attempt.password) == search.user,
+            search.app is None or _is_named(attempt.app, search.app),
+            search.video is None or _is_named(attempt.video, search.video),
+            search.ip is None or search.ip.holds(attempt.ip),
+            search.accepted is None or (attempt.reason == "") == search.accepted,
+            search.reason is None or attempt.reason == search.reason,
+            search.server_ip is None or search.server_ip.holds(attempt.server_ip),
+            search.from_ms is None or attempt.at_ms >= search.from_ms,
+            search.before_ms is None or attempt.at_ms < search.before_ms,
+            search.after_id is None or attempt.id > search.after_id,
+            search.before_id is None or attempt.id < search.before_id,
+        )
+    )
+
+
+def group_value(attempt: Attempt, by: GroupBy) -> GroupValue:
+    """The group that `attempt` belongs to, as model/search.py holds it."""
+    match by:
+        case GroupBy.USER:
+            return user_of(attempt.password)
+        case GroupBy.SUCCESS:
+            return int(attempt.reason == "")
+        case GroupBy.HOUR:
+            return attempt.at_ms // 3_600_000 * 3600
+        case GroupBy.DAY:
+            return attempt.at_ms // 86_400_000 * 86_400
+        case _:
+            value: GroupValue = getattr(attempt, by.value)
+            return value
+
+
+def _is_named(name: str, wanted: str | Pattern) -> bool:
+    return wanted.matches(name) if isinstance(wanted, Pattern) else name == wanted
+
+
+def _attempt(row: list[object]) -> Attempt:
+    named = {name: value for (name, _), value in zip(COLUMNS, row, strict=True)}
+    named["password"] = named.pop("pass")
+    for name, form in COLUMNS:
+        if form == "address":
+            named[name] = int(str(named[name]), 16)
+    return msgspec.convert(named, Attempt)
+
+
+def _held(attempts: list[Attempt]) -> Held:
+    ordered = sorted(attempts, key=lambda attempt: attempt.id)
+    digest = sha256(b"".join(map(_canonical, ordered))).hexdigest()
+    return Held(rows=len(ordered), first_id=ordered[0].id, last_id=ordered[-1].id, digest=digest)
+
+
+def _canonical(attempt: Attempt) -> bytes:
+    parts = []
+    for name, form in COLUMNS:
+        value = getattr(attempt, "password" if name == "pass" else name)
+        if form == "text":
+            value = f"{len(value.encode())}:{value}"
+        parts.append(f"{value:032x}," if form == "address" else f"{value},")
+    return "".join(parts).encode()
+
+
+_: type[AttemptLog] = PlainListLog

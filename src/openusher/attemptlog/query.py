@@ -1,0 +1,207 @@
+"""Filters, horizons and groups in the SQL of the columnar log. Values are always bound, never pasted in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv6Address
+
+import msgspec
+
+from openusher.attemptlog.base import COLUMNS
+from openusher.attemptlog.schema import DATABASE, TABLES
+from openusher.model.address import ANY_ADDRESS, Net
+from openusher.model.block import Horizon
+from openusher.model.pattern import Pattern
+from openusher.model.search import AttemptFilter, GroupBy, GroupValue
+
+# Every question of a client is answered from the first table; all hold the same.
+ATTEMPTS = f"{DATABASE}.{TABLES[0]}"
+
+_IPV4 = Net(0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF)
+
+# What is grouped by, and the form in which the group's value leaves the database.
+_GROUP: dict[GroupBy, tuple[str, str]] = {
+    GroupBy.KEY: ("key", "value"),
+    GroupBy.USER: ("user", "value"),
+    GroupBy.APP: ("app", "value"),
+    GroupBy.VIDEO: ("video", "value"),
+    GroupBy.IP: ("ip", "lower(hex(value))"),
+    GroupBy.REASON: ("reason", "value"),
+    GroupBy.SUCCESS: ("toUInt8(reason = '')", "value"),
+    GroupBy.SERVER_IP: ("server_ip", "lower(hex(value))"),
+    GroupBy.HOUR: ("intDiv(at_ms, 3600000) * 3600", "value"),
+    GroupBy.DAY: ("intDiv(at_ms, 86400000) * 86400", "value"),
+}
+_ADDRESSES = frozenset({GroupBy.IP, GroupBy.SERVER_IP})
+_NUMBERS = frozenset({GroupBy.SUCCESS, GroupBy.HOUR, GroupBy.DAY})
+
+
+class Query(msgspec.Struct, frozen=True):
+    """A statement and its bound values."""
+
+    text: str
+    params: dict[str, str]
+
+
+class _Where:
+    """Conditions that all must hold, and the values bound in them."""
+
+    def __init__(self) -> None:
+        self.params: dict[str, str] = {}
+        self._conditions: list[str] = []
+
+    def bind(self, value: str | int, of_type: str) -> str:
+        name = f"p{len(self.params)}"
+        self.params[name] = bound_text(str(value))
+        return f"{{{name}:{of_type}}}"
+
+    def add(self, condition: str) -> None:
+        self._conditions.append(condition)
+
+    def compare(self, column: str, operator: str, value: str | int | None, of_type: str) -> None:
+        """Add the comparison unless `value` is None: any."""
+        if value is not None:
+            self.add(f"{column} {operator} {self.bind(value, of_type)}")
+
+    def text(self) -> str:
+        return " AND ".join(self._conditions)
+
+
+def bound_text(text: str) -> str:
+    """The form in which the value of a query parameter travels: as in TabSeparated, where `\\` starts an escape."""
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n")
+
+
+def like_text(pieces: tuple[str, ...]) -> str:
+    """The LIKE pattern of literal `pieces` with anything between them."""
+    escaped = (piece.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") for piece in pieces)
+    return "%".join(escaped)
+
+
+def count_query(cdn: int, search: AttemptFilter, horizon: Horizon) -> Query:
+    """One row: how many."""
+    where = _where(cdn, search, horizon)
+    return Query(f"SELECT count() FROM {ATTEMPTS} WHERE {where.text()}", where.params)
+
+
+def groups_query(cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> Query:
+    """Rows of value, count and how many groups there are; largest first, ties by value. At least one if there is any,
+    since the number of groups is in it."""
+    where = _where(cdn, search, horizon)
+    value, shown = _GROUP[by]
+    limit = where.bind(max(top, 1), "UInt64")
+    text = f"""
+        SELECT {shown}, attempts, count() OVER () AS total
+        FROM (SELECT {value} AS value, count() AS attempts FROM {ATTEMPTS} WHERE {where.text()} GROUP BY value)
+        ORDER BY attempts DESC, value ASC
+        LIMIT {limit}"""
+    return Query(text, where.params)
+
+
+def counts_of_query(
+    cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, values: Sequence[GroupValue]
+) -> Query:
+    """Rows of value and count for those of `values` that have any attempts."""
+    where = _where(cdn, search, horizon)
+    value, shown = _GROUP[by]
+    where.add(f"{value} IN (SELECT arrayJoin({_bound_values(where, by, values)}))")
+    text = f"""
+        SELECT {shown}, attempts
+        FROM (SELECT {value} AS value, count() AS attempts FROM {ATTEMPTS} WHERE {where.text()} GROUP BY value)
+       """
+    return Query(text, where.params)
+
+
+def newest_query(cdn: int, search: AttemptFilter, horizon: Horizon, *, above_block: int, limit: int) -> Query:
+    """Rows in the order of `COLUMNS`, newest first, of blocks after `above_block` only."""
+    where = _where(cdn, search, horizon)
+    if above_block:
+        where.compare("block", ">", above_block, "UInt64")
+    columns = ", ".join(f"lower(hex({name}))" if form == "address" else name for name, form in COLUMNS)
+    bound_limit = where.bind(limit, "UInt64")
+    text = f"""
+        SELECT {columns} FROM {ATTEMPTS} WHERE {where.text()}
+        ORDER BY id DESC LIMIT {bound_limit}"""
+    return Query(text, where.params)
+
+
+def horizon_query(table: str, horizon: Horizon) -> Query:
+    """One row: how many rows `table` has inside the horizon."""
+    where = _Where()
+    _add_horizon(where, horizon)
+    return Query(f"SELECT count() FROM {DATABASE}.{table} WHERE {where.text()}", where.params)
+
+
+def group_value(by: GroupBy, shown: str | int) -> GroupValue:
+    """The value of a group as in model/search.py, from what the database shows of it."""
+    return int(str(shown), 16) if by in _ADDRESSES else shown
+
+
+def finds_few(search: AttemptFilter) -> bool:
+    """Say whether a filter is answered from an index, so that a first look at the newest blocks would save nothing."""
+    exact_address = search.ip is not None and search.ip.low == search.ip.high
+    return exact_address or any(text is not None for text in (search.key, search.password, search.user))
+
+
+def _where(cdn: int, search: AttemptFilter, horizon: Horizon) -> _Where:
+    where = _Where()
+    where.compare("cdn", "=", cdn, "Int64")
+    where.compare("key", "=", search.key, "String")
+    where.compare("pass", "=", search.password, "String")
+    where.compare("user", "=", search.user, "String")
+    _add_net(where, "ip", search.ip)
+    _add_name(where, "app", search.app)
+    _add_name(where, "video", search.video)
+    if search.accepted is not None:
+        where.add("reason = ''" if search.accepted else "reason != ''")
+    where.compare("reason", "=", None if search.reason is None else search.reason.value, "String")
+    _add_net(where, "server_ip", search.server_ip)
+    where.compare("at_ms", ">=", search.from_ms, "Int64")
+    where.compare("at_ms", "<", search.before_ms, "Int64")
+    where.compare("id", ">", search.after_id, "Int64")
+    where.compare("id", "<", search.before_id, "Int64")
+    _add_horizon(where, horizon)
+    return where
+
+
+def _add_horizon(where: _Where, horizon: Horizon) -> None:
+    where.compare("block", "<=", horizon.upto, "UInt64")
+    if horizon.but:
+        numbers = "[" + ",".join(f"{number:d}" for number in horizon.but) + "]"
+        where.add(f"NOT has({where.bind(numbers, 'Array(UInt64)')}, block)")
+
+
+def _add_name(where: _Where, column: str, wanted: str | Pattern | None) -> None:
+    if not isinstance(wanted, Pattern):
+        where.compare(column, "=", wanted, "String")
+        return
+    alternatives = [
+        f"{column} = {where.bind(pieces[0], 'String')}"
+        if len(pieces) == 1
+        else f"{column} LIKE {where.bind(like_text(pieces), 'String')}"
+        for pieces in wanted.alternatives
+    ]
+    where.add(f"({' OR '.join(alternatives)})")
+
+
+def _add_net(where: _Where, column: str, net: Net | None) -> None:
+    if net is None or net == ANY_ADDRESS:
+        return
+    if net.low == net.high:
+        where.compare(column, "=", str(IPv6Address(net.low)), "IPv6")
+        return
+    where.compare(column, ">=", str(IPv6Address(net.low)), "IPv6")
+    where.compare(column, "<=", str(IPv6Address(net.high)), "IPv6")
+    if net.skips_ipv4:
+        low, high = (where.bind(str(IPv6Address(end)), "IPv6") for end in (_IPV4.low, _IPV4.high))
+        where.add(f"NOT ({column} >= {low} AND {column} <= {high})")
+
+
+def _bound_values(where: _Where, by: GroupBy, values: Sequence[GroupValue]) -> str:
+    """An array of `values`, bound as one JSON text: the text form of an array would need SQL's own quoting."""
+    if by in _ADDRESSES:
+        digits = [f"{int(value):032x}" for value in values]
+        bound = where.bind(msgspec.json.encode(digits).decode(), "String")
+        return f"arrayMap(x -> CAST(toFixedString(unhex(x), 16) AS IPv6), JSONExtract({bound}, 'Array(String)'))"
+    bound = where.bind(msgspec.json.encode(list(values)).decode(), "String")
+    return f"JSONExtract({bound}, '{'Array(Int64)' if by in _NUMBERS else 'Array(String)'}')"
