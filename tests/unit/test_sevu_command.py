@@ -9,16 +9,14 @@ import random
 import pytest
 
 from openusher.errors import CommandRefused
-from openusher.model.account import Account, ApiKey, Secret
+from openusher.model.account import Secret
 from openusher.sevu.attempts import CountAttempts
-from openusher.sevu.command import SignedCommand, VerifiedCommand, read_command, secret_for, understand, verify
+from openusher.sevu.command import SignedCommand, VerifiedCommand, read_command, understand, verify
 from openusher.sevu.tickets import IssueTicket
-from tests.golden.bad_requests import signature
+from tests.golden.signed_requests import signature
 
 _NOW = 1_700_000_000
 _SECRET = "self-hosted-test-secret"
-_ACCOUNT = Account(cdn=158, name="demo")
-_KEY = ApiKey(api_key="TESTKEY", cdn=158, secret=Secret(_SECRET))
 _MEMBERS: dict[str, object] = {"command": "sevu.errorcount", "api_key": "TESTKEY", "timestamp": _NOW, "cdn": 158}
 
 
@@ -29,7 +27,7 @@ def _signed(**changed: object) -> bytes:
 
 def _verified(text: bytes, *, now_ms: int = _NOW * 1000, window_s: int = 300) -> VerifiedCommand:
     command = read_command(text)
-    return verify(command, secret=secret_for(command, _KEY, _ACCOUNT), now_ms=now_ms, window_s=window_s)
+    return verify(command, secret=Secret(_SECRET), now_ms=now_ms, window_s=window_s)
 
 
 def _refusal(text: bytes) -> CommandRefused:
@@ -185,26 +183,6 @@ def test_a_wrong_signature_tells_what_was_checked_and_no_secret() -> None:
     assert refusal.debug.startswith(f"the text that was checked has {len(wrong)} bytes, SHA-256 ")
     assert refusal.debug.endswith(hashlib.sha256(wrong).hexdigest())
     assert _SECRET not in refusal.debug + refusal.message
-
-
-@pytest.mark.parametrize(
-    ("key", "account"),
-    [
-        (None, _ACCOUNT),
-        (_KEY, None),
-        (None, None),
-        (ApiKey(api_key="TESTKEY", cdn=159, secret=Secret(_SECRET)), _ACCOUNT),
-        (_KEY, Account(cdn=159, name="other")),
-        (_KEY, Account(cdn=158, name="demo", active=False)),
-    ],
-    ids=["unknown key", "unknown cdn", "neither", "another's key", "another's cdn", "disabled"],
-)
-def test_unknown_foreign_and_disabled_get_one_answer(key: ApiKey | None, account: Account | None) -> None:
-    with pytest.raises(CommandRefused) as caught:
-        secret_for(read_command(_signed()), key, account)
-
-    assert caught.value.code == 1
-    assert caught.value.message == "CDN Authorization failed; invalid API key or not authorised for the account"
 
 
 def test_unknown_parameters_are_named_as_they_were_written() -> None:

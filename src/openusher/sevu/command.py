@@ -16,7 +16,7 @@ import hashlib
 
 import msgspec
 
-from openusher.model.account import Account, ApiKey, Secret
+from openusher.model.account import Secret
 from openusher.model.limits import INTEGER_MAX
 from openusher.sevu import codes
 from openusher.sevu.dates import format_instant
@@ -92,16 +92,6 @@ def read_command(text: bytes) -> SignedCommand:
         members=read.members,
         spelling=read.spelling,
     )
-
-
-def secret_for(command: SignedCommand, key: ApiKey | None, account: Account | None) -> Secret:
-    """The secret to verify `command` with. `key` is what was found for its `api_key`, `account` for its `cdn`.
-
-    Raises CommandRefused (0001), one answer for an unknown key, one of another account, and a disabled account.
-    """
-    if key is None or account is None or key.cdn != command.cdn or account.cdn != command.cdn or not account.active:
-        raise refused(codes.NOT_AUTHORISED)
-    return key.secret
 
 
 def verify(command: SignedCommand, *, secret: Secret, now_ms: int, window_s: int) -> VerifiedCommand:
