@@ -122,16 +122,30 @@ def test_nothing_is_left_for_later() -> None:
     )
 
 
-def test_no_test_sleeps_skips_or_mocks() -> None:
-    calls = [
-        (f"{shown(path)}:{node.lineno}", ast.unparse(node.func))
-        for path in modules("tests")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-    ]
+def calls_in(tree: ast.AST, *functions: str) -> set[int]:
+    """The lines on which one of `functions` is called."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {call.lineno for call in calls if ast.unparse(call.func) in functions}
 
-    assert [call for call in calls if call[1] in {"time.sleep", "pytest.skip", "pytest.xfail"}] == []
+
+def test_no_test_skips_or_mocks() -> None:
+    trees = {shown(path): ast.parse(path.read_text()) for path in modules("tests")}
+
+    assert {
+        name: lines for name, tree in trees.items() if (lines := calls_in(tree, "pytest.skip", "pytest.xfail"))
+    } == {}
     assert [shown(path) for path in modules("tests") if imports(path, "unittest.mock", "mock", "pytest_mock")] == []
+
+
+def test_no_test_sleeps_but_between_two_looks_at_what_it_waits_for() -> None:
+    sleepers = {}
+    for path in modules("tests"):
+        tree = ast.parse(path.read_text())
+        loops = [node for node in ast.walk(tree) if isinstance(node, ast.While | ast.For | ast.AsyncFor)]
+        polls = {line for loop in loops for line in calls_in(loop, "time.sleep")}
+        sleepers[shown(path)] = calls_in(tree, "time.sleep") - polls
+
+    assert {name: lines for name, lines in sleepers.items() if lines} == {}
 
 
 # --- what must never be written down --------------------------------------------------------------------------------
