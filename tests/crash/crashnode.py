@@ -1,0 +1,85 @@
+"""A real node with the crash tests' hands in its seams: run as a process in the place of `usher serve`.
+
+`--die-at STEP --after N` kills the process, as kill -9 would, when the shipper reaches STEP for the Nth time.
+`--answer-early` answers attempts before their commit: the fault that the harness must be able to see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import uvloop
+
+from openusher.ledger.base import Decide, Ledger, Operation, Outcome
+from openusher.model.attempt import Decision, Reason
+from openusher.node import Seams
+from openusher.settings import LogKind, Settings
+from openusher.shipper import Step
+from openusher.web.server import serve
+
+
+class EarlyAnswers:
+    """A ledger that says yes first and commits later. Everything else is the real one's."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._late: set[asyncio.Task[list[Outcome]]] = set()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._ledger, name)
+
+    async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
+        if not all(isinstance(operation, Decide) for operation in operations):
+            return await self._ledger.commit_batch(operations, now_ms=now_ms)
+        task = asyncio.get_running_loop().create_task(self._commit_late(operations, now_ms=now_ms))
+        self._late.add(task)
+        return [Decision(reason=Reason.NONE, attempt=1, expires_s=0) for _ in operations]
+
+    async def _commit_late(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
+        await asyncio.sleep(0.3)
+        return await self._ledger.commit_batch(operations, now_ms=now_ms)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--log", type=LogKind, default=LogKind.CHDB)
+    parser.add_argument("--die-at", type=Step)
+    parser.add_argument("--after", type=int, default=1)
+    parser.add_argument("--answer-early", action="store_true")
+    given = parser.parse_args()
+    left = given.after
+
+    def on_step(step: Step) -> None:
+        nonlocal left
+        if step is given.die_at:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    settings = Settings(data=given.data, port=given.port, log=given.log, ship_rows=50, ship_age_s=0.2, count_s_max=3.0)
+
+    def around_ledger(ledger: Ledger) -> Ledger:
+        return cast(Ledger, EarlyAnswers(ledger)) if given.answer_early else ledger
+
+    seams = Seams(on_step=on_step, around_ledger=around_ledger)
+    logging.basicConfig(level=logging.INFO)
+    uvloop.run(serve(settings, on_ready=_say_ready, seams=seams))
+
+
+def _say_ready(url: str) -> None:
+    sys.stdout.write(f"usher is ready on {url} (under test)\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
