@@ -46,11 +46,13 @@ async def _demo(folder: Path, *, keep: bool, port: int, log: LogKind) -> bool:
         traffic = Traffic(node.url, await node.create_page_account())
         await node.import_page_ticket()
         err.print("Issuing tickets and sending attempts …")
-        await traffic.issue_tickets()
-        spent_s = await traffic.send_attempts()
+        await asyncio.to_thread(traffic.issue_tickets)
+        spent_s = await asyncio.to_thread(traffic.send_attempts)
         out.print(f"Sent {traffic.sent} attempts with {traffic.tickets} tickets to {node.url}.")
-        agrees = _show_page_reply(await traffic.ask("sevu.errorcount", page.QUESTION))
-        agrees &= _show_reasons(traffic, await traffic.ask("sevu.errorcount", {"group_by": "reason"}))
+        agrees = _show_page_reply(await asyncio.to_thread(traffic.ask, "sevu.errorcount", page.QUESTION))
+        agrees &= _show_reasons(
+            traffic, await asyncio.to_thread(traffic.ask, "sevu.errorcount", {"group_by": "reason"})
+        )
         out.print(
             f"{traffic.sent / spent_s:,.0f} attempts a second, each on disk before it was answered, "
             f"from one client in {spent_s:.1f} s; {time.monotonic() - began:.0f} s in all."
