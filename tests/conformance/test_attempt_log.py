@@ -1,0 +1,459 @@
+"""What every attempt log must do. Another one joins by one line in `KINDS`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from openusher.attemptlog.base import AttemptLog, Held
+from openusher.attemptlog.embedded import open_embedded_log
+from openusher.attemptlog.ledgeronly import LedgerOnlyLog
+from openusher.attemptlog.plainlist import PlainListLog
+from openusher.errors import LogUnavailable
+from openusher.model.address import parse_filter_net
+from openusher.model.attempt import Reason
+from openusher.model.block import Block, Horizon
+from openusher.model.pattern import is_pattern, parse_pattern
+from openusher.model.search import AttemptFilter, GroupBy
+from tests.conftest import Promise
+from tests.oracles import attempt_rows as oracle
+from tests.oracles.attempt_rows import Filter, Row
+
+T = TypeVar("T")
+
+
+def _embedded(folder: Path) -> AttemptLog:
+    return open_embedded_log(folder, memory_bytes_max=1_500_000_000, count_s_max=30)
+
+
+# name -> how to open one on a folder of its own
+KINDS: dict[str, Callable[[Path], AttemptLog]] = {
+    "ledger only": lambda folder: LedgerOnlyLog(),
+    "plain list": lambda folder: PlainListLog(),
+    "chdb": _embedded,
+}
+# Those that keep their rows when they are closed.
+DURABLE = ("chdb",)
+
+CDN, OTHER_CDN = 158, 159
+# 2026-10-31 22:00 UTC: the rows run over the end of a month.
+START_MS = 1_793_484_000_000
+MONTH_END_MS = 1_793_491_200_000
+# One text of each kind that a query language could take for something else.
+TEXTS = (
+    "plain", "Plain", "a%b_c", "axbyc", "a\\b", "a\\%b", "it's", 'say "hi"', "*", "tab\there", "line\nfeed", "r\rn",
+    "é", "e\u0301", "☃𝄞", "{p0:String}", "'; DROP TABLE attempts; --", "NULL", "\\N", "", " ", "0", "\\n", "]", "],[",
+    "\x01\x7f", "[1]\n", "–" * 30,
+)  # fmt: skip
+NAMES = (*TEXTS, "shows/one.mp4", "shows/two/three.mp4", "Shows/one.mp4", "shows/", "one.mp4")
+IPS = ("192.0.2.1", "192.0.2.2", "192.0.2.200", "198.51.100.7", "0.0.0.0", "255.255.255.255", "2001:db8::1",
+       "2001:db8::2", "2001:db8:1::1", "::", "::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+       "::fffe:0:1")  # fmt: skip
+NETS = (*IPS, "192.0.2.0/24", "192.0.2.77/25", "192.0.0.0/8", "0.0.0.0/0", "::/0", "2001:db8::/32", "2001:db8::/127",
+        "::/1", "8000::/1", "::ffff:192.0.2.1", "::ffff:0:0/96", "::/64", "0.0.0.0/1")  # fmt: skip
+PATTERNS = ("*", "shows/*", "*.mp4", "s*o*.mp4", "shows/one.mp4|one.mp4", "*%*", "*_*", "a*c", "*\\*", "*'*", "*é*",
+            "*\n*", "*]*", "|plain|", "*☃*", "P*|*hi*|nothing", "x*y*z", "**", "{*}", "a%*", "*\t*")  # fmt: skip
+REASONS = tuple(reason.value for reason in Reason)
+
+
+class Running:
+    """A log and a loop to ask it in."""
+
+    def __init__(self, log: AttemptLog, runner: asyncio.Runner) -> None:
+        self.log = log
+        self._runner = runner
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._runner.run(work)
+
+    def ship(self, number: int, rows: list[Row]) -> Block:
+        block = block_of(number, rows)
+        for table in self.run(self._tables()):
+            self.run(self.log.insert(block, oracle.block_bytes(rows), table=table))
+        return block
+
+    async def _tables(self) -> list[str]:
+        return list(await self.log.tables())
+
+    def table(self) -> str:
+        return self.run(self._tables())[0]
+
+
+def block_of(number: int, rows: list[Row]) -> Block:
+    ids = [row["id"] for row in rows]
+    return Block(
+        number=number,
+        incarnation=7_000_000_000_000_000_001,
+        first_id=min(ids),
+        last_id=max(ids),
+        rows=len(rows),
+        digest=oracle.digest(rows),
+        shipped=True,
+    )
+
+
+def a_row(number: int, *, at_ms: int, rng: random.Random) -> Row:
+    return {
+        "id": number,
+        "cdn": CDN if number % 5 else OTHER_CDN,
+        "at_ms": at_ms,
+        "key": rng.choice(TEXTS),
+        "pass": rng.choice(TEXTS) + rng.choice(("", "|", "|rnd", "|a|b")),
+        "app": rng.choice(NAMES),
+        "appinst": rng.choice(TEXTS),
+        "video": rng.choice(NAMES),
+        "ip": rng.choice(IPS),
+        "pageurl": rng.choice(TEXTS) * rng.choice((1, 20)),
+        "refurl": rng.choice(TEXTS),
+        "user_agent": rng.choice(TEXTS),
+        "server_ip": rng.choice(IPS),
+        "edge": rng.choice((0, 1, 2**63 - 1)),
+        "cut": rng.choice((0, 1, 255)),
+        "reason": rng.choice(("", "", "", *REASONS)),
+    }
+
+
+def make_blocks() -> dict[int, list[Row]]:
+    """Blocks 1 to 8, ids rising with gaps, each of one month, the last one alone in its hour."""
+    rng = random.Random(20261101)
+    blocks: dict[int, list[Row]] = {}
+    for number in range(1, 9):
+        month_ms = START_MS if number <= 4 else MONTH_END_MS
+        rows = [
+            a_row(number * 1000 + 3 * i, at_ms=month_ms + rng.randrange(7_200_000), rng=rng)
+            for i in range(2 if number == 8 else 120)
+        ]
+        blocks[number] = rows
+    blocks[8][1]["at_ms"] = MONTH_END_MS
+    return blocks
+
+
+BLOCKS = make_blocks()
+WHOLE = Horizon(upto=8)
+
+
+def inside(horizon: Horizon, *, cdn: int = CDN) -> list[Row]:
+    numbers = [number for number in BLOCKS if number <= horizon.upto and number not in horizon.but]
+    return [row for number in numbers for row in BLOCKS[number] if row["cdn"] == cdn]
+
+
+def search_of(wanted: Filter) -> AttemptFilter:
+    """The filter as the border would make it from a client's words."""
+    members: dict[str, Any] = dict(wanted)
+    for name in ("app", "video"):
+        if name in members and is_pattern(members[name]):
+            members[name] = parse_pattern(name, members[name])
+    for name in ("ip", "server_ip"):
+        if name in members:
+            members[name] = parse_filter_net(name, members[name])
+    if "reason" in members:
+        members["reason"] = Reason(members["reason"])
+    return AttemptFilter(**members)
+
+
+def expected(wanted: Filter, horizon: Horizon = WHOLE) -> list[Row]:
+    return [row for row in inside(horizon) if oracle.is_meant(row, wanted)]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda name: name.replace(" ", "-"))
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def opened(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A log that holds nothing yet when the first test of this module asks it."""
+    with asyncio.Runner() as runner:
+        running = Running(KINDS[kind](tmp_path_factory.mktemp("odd ?&% name")), runner)
+        running.run(running.log.start())
+        yield running
+        running.run(running.log.close())
+
+
+@pytest.fixture(scope="module")
+def shipping(opened: Running) -> Running:
+    """The log with all of `BLOCKS`; every test but those of an empty log takes this one."""
+    if opened.log.ships:
+        for number, rows in BLOCKS.items():
+            opened.ship(number, rows)
+    return opened
+
+
+def holds_rows(running: Running) -> bool:
+    return running.log.ships
+
+
+def test_an_empty_log_counts_nothing_and_holds_nothing(opened: Running) -> None:
+    log = opened.log
+
+    assert opened.run(log.count(CDN, AttemptFilter(), WHOLE)) == 0
+    assert opened.run(log.groups(CDN, AttemptFilter(), GroupBy.IP, WHOLE, top=5)).total == 0
+    assert opened.run(log.newest(CDN, AttemptFilter(), WHOLE, limit=5)) == []
+    assert opened.run(log.newest_block()) == 0
+    assert set(opened.run(log.rows_by_table(WHOLE)).values()) <= {0}
+    assert opened.run(log.held(1, table="attempts")) == Held(rows=0, first_id=0, last_id=0, digest="")
+    assert opened.run(log.all_held(table="attempts")) == {}
+
+
+def test_a_log_that_ships_nothing_refuses_a_block(opened: Running) -> None:
+    if holds_rows(opened):
+        assert opened.table()
+        return
+    assert opened.run(opened.log.tables()) == ()
+    with pytest.raises(LogUnavailable):
+        opened.run(opened.log.insert(block_of(1, BLOCKS[1]), oracle.block_bytes(BLOCKS[1]), table="attempts"))
+
+
+def single_filters() -> list[Filter]:
+    filters: list[Filter] = [{}]
+    filters += [
+        {name: text} for name in ("key", "password", "user") for text in (*TEXTS, "absent", "plain|rnd", "é|a|b")
+    ]
+    filters += [{name: text} for name in ("app", "video") for text in (*NAMES, *PATTERNS) if text]
+    filters += [{name: net} for name in ("ip", "server_ip") for net in NETS]
+    filters += [{"accepted": True}, {"accepted": False}, *({"reason": reason} for reason in REASONS)]
+    filters += [{name: MONTH_END_MS + step} for name in ("from_ms", "before_ms") for step in (-1, 0, 1)]
+    filters += [{name: 5003 + step} for name in ("after_id", "before_id") for step in (-1, 0, 1)]
+    filters += [{"from_ms": -(2**63)}, {"before_ms": 2**63 - 1}, {"after_id": -1}, {"before_id": 2**63 - 1}]
+    return filters
+
+
+def combined_filters(number: int) -> list[Filter]:
+    """Filters of two to five members, each drawn from a row that exists so that most of them find something."""
+    rng = random.Random(number)
+    rows = inside(WHOLE)
+    filters = []
+    for _ in range(number):
+        row = rng.choice(rows)
+        every: Filter = {
+            "key": row["key"],
+            "password": row["pass"],
+            "user": oracle.user(row),
+            "app": rng.choice((row["app"] or "*", "*", f"{row['app'][:1]}*", f"*{row['app'][-1:]}")),
+            "video": rng.choice((row["video"] or "*", f"{row['video'][:2]}*|plain")),
+            "ip": rng.choice((row["ip"], f"{row['ip']}/24")),
+            "server_ip": row["server_ip"],
+            "accepted": row["reason"] == "",
+            "reason": row["reason"],
+            "from_ms": row["at_ms"] - 1_000_000,
+            "before_ms": row["at_ms"] + 1_000_000,
+            "after_id": row["id"] - 2000,
+            "before_id": row["id"] + 2000,
+        }
+        filters.append({name: every[name] for name in rng.sample(sorted(every), rng.randrange(2, 6))})
+    return filters
+
+
+def test_every_filter_alone_counts_what_a_plain_list_counts(shipping: Running, promise: Promise) -> None:
+    for wanted in single_filters():
+        meant = len(expected(wanted)) if holds_rows(shipping) else 0
+
+        assert (wanted, meant) == (wanted, shipping.run(shipping.log.count(CDN, search_of(wanted), WHOLE)))
+
+    promise("Counted exactly once", filters_compared=len(single_filters()))
+
+
+def test_filters_together_count_what_a_plain_list_counts(shipping: Running, promise: Promise) -> None:
+    filters = combined_filters(150)
+    found = 0
+    for wanted in filters:
+        meant = len(expected(wanted)) if holds_rows(shipping) else 0
+        found += meant > 0
+
+        assert (wanted, meant) == (wanted, shipping.run(shipping.log.count(CDN, search_of(wanted), WHOLE)))
+
+    assert found > 50 or not holds_rows(shipping)
+    promise("Counted exactly once", filters_compared=len(filters))
+
+
+@pytest.mark.parametrize("by", list(GroupBy), ids=str)
+def test_groups_come_largest_first_with_ties_by_value(shipping: Running, by: GroupBy) -> None:
+    for wanted in ({}, {"accepted": False}, {"video": "s*"}, {"key": "absent"}):
+        whole = oracle.groups(expected(wanted), by.value) if holds_rows(shipping) else []
+        for top in (0, 1, 3, 10_000):
+            grouped = shipping.run(shipping.log.groups(CDN, search_of(wanted), by, WHOLE, top=top))
+
+            assert whole[:top] == [(group.value, group.count) for group in grouped.groups]
+            assert len(whole) == grouped.total
+
+
+@pytest.mark.parametrize("by", list(GroupBy), ids=str)
+def test_named_groups_are_counted_and_those_without_attempts_left_out(shipping: Running, by: GroupBy) -> None:
+    wanted: Filter = {"accepted": True}
+    counts = dict(oracle.groups(expected(wanted), by.value)) if holds_rows(shipping) else {}
+    absent: str | int = 12_345 if by in (GroupBy.IP, GroupBy.SERVER_IP, GroupBy.HOUR, GroupBy.DAY) else "absent"
+    if by is GroupBy.SUCCESS:
+        absent = 0
+    named = [*list(counts)[::2], absent]
+    counted = shipping.run(shipping.log.counts_of(CDN, search_of(wanted), by, WHOLE, values=named))
+
+    assert {value: counts[value] for value in named if value in counts} == {v: n for v, n in counted.items() if n}
+    assert shipping.run(shipping.log.counts_of(CDN, search_of(wanted), by, WHOLE, values=[])) == {}
+
+
+def test_the_newest_come_first_and_paging_by_id_neither_skips_nor_repeats(shipping: Running) -> None:
+    for wanted in ({}, {"accepted": False}, {"key": "it's"}, {"app": "*%*"}):
+        rows = sorted(expected(wanted), key=lambda row: -row["id"]) if holds_rows(shipping) else []
+        paged: list[int] = []
+        before: Filter = {}
+        while True:
+            search = search_of({**wanted, **before})
+            page = shipping.run(shipping.log.newest(CDN, search, WHOLE, limit=37))
+            if not page:
+                break
+            paged += [attempt.id for attempt in page]
+            before = {"before_id": page[-1].id}
+
+        assert [row["id"] for row in rows] == paged
+        assert shipping.run(shipping.log.newest(CDN, search_of(wanted), WHOLE, limit=0)) == []
+
+
+def test_an_attempt_comes_back_as_it_was_shipped(shipping: Running) -> None:
+    rows = {row["id"]: row for row in inside(WHOLE)} if holds_rows(shipping) else {}
+    attempts = shipping.run(shipping.log.newest(CDN, AttemptFilter(), WHOLE, limit=10_000))
+    shown = {}
+    for attempt in attempts:
+        row = {name: getattr(attempt, "password" if name == "pass" else name) for name in oracle.ORDER}
+        shown[attempt.id] = {**row, "ip": f"{attempt.ip:032x}", "server_ip": f"{attempt.server_ip:032x}"}
+
+    assert {
+        number: {**row, "ip": oracle.digits(row["ip"]), "server_ip": oracle.digits(row["server_ip"])}
+        for number, row in rows.items()
+    } == shown
+
+
+@pytest.mark.parametrize(
+    "horizon",
+    [
+        Horizon(upto=0),
+        Horizon(upto=1),
+        Horizon(upto=5),
+        Horizon(upto=8, but=(8,)),
+        Horizon(upto=8, but=(2, 5, 7)),
+        Horizon(upto=100, but=(1,)),
+    ],
+    ids=str,
+)
+def test_a_horizon_bounds_every_question(shipping: Running, horizon: Horizon) -> None:
+    rows = inside(horizon) if holds_rows(shipping) else []
+    both = rows + (inside(horizon, cdn=OTHER_CDN) if holds_rows(shipping) else [])
+    log, run, every = shipping.log, shipping.run, AttemptFilter()
+    counts = oracle.groups(rows, "user")
+    grouped = run(log.groups(CDN, every, GroupBy.USER, horizon, top=10_000))
+
+    assert len(rows) == run(log.count(CDN, every, horizon))
+    assert counts == [(group.value, group.count) for group in grouped.groups]
+    assert dict(counts[:4]) == run(
+        log.counts_of(CDN, every, GroupBy.USER, horizon, values=[value for value, _ in counts[:4]])
+    )
+    newest = sorted((row["id"] for row in rows), reverse=True)
+    assert newest[:200] == [attempt.id for attempt in run(log.newest(CDN, every, horizon, limit=200))]
+    assert {len(both)} >= set(run(log.rows_by_table(horizon)).values())
+
+
+def test_accounts_see_their_own_attempts_only(shipping: Running, promise: Promise) -> None:
+    log, run = shipping.log, shipping.run
+    for cdn in (CDN, OTHER_CDN, 1):
+        rows = inside(WHOLE, cdn=cdn) if holds_rows(shipping) else []
+        keys = oracle.groups(rows, "key")
+        grouped = run(log.groups(cdn, AttemptFilter(), GroupBy.KEY, WHOLE, top=10_000))
+
+        assert len(rows) == run(log.count(cdn, AttemptFilter(), WHOLE))
+        assert keys == [(group.value, group.count) for group in grouped.groups]
+        assert {cdn} >= {attempt.cdn for attempt in run(log.newest(cdn, AttemptFilter(), WHOLE, limit=10_000))}
+        for text in TEXTS:
+            meant = sum(row["key"] == text for row in rows)
+            assert meant == run(log.count(cdn, AttemptFilter(key=text), WHOLE))
+    promise("Tenants are apart", counts_compared=3 * len(TEXTS))
+
+
+def test_what_is_held_of_a_block_is_what_was_shipped(shipping: Running) -> None:
+    if not holds_rows(shipping):
+        assert shipping.run(shipping.log.newest_block()) == 0
+        return
+    table = shipping.table()
+    every = {
+        number: Held(
+            rows=len(rows),
+            first_id=min(row["id"] for row in rows),
+            last_id=max(row["id"] for row in rows),
+            digest=oracle.digest(rows),
+        )
+        for number, rows in BLOCKS.items()
+    }
+
+    assert every == {number: shipping.run(shipping.log.held(number, table=table)) for number in BLOCKS}
+    assert every == shipping.run(shipping.log.all_held(table=table))
+    assert shipping.run(shipping.log.newest_block()) == 8
+    assert shipping.run(shipping.log.held(9, table=table)).rows == 0
+
+
+@pytest.fixture
+def alone(kind: str, tmp_path: Path) -> Iterator[Running]:
+    """A log of the test's own; only kinds that ship."""
+    with asyncio.Runner() as runner:
+        running = Running(KINDS[kind](tmp_path), runner)
+        running.run(running.log.start())
+        yield running
+        running.run(running.log.close())
+
+
+def test_a_block_that_is_there_already_shows_before_it_is_inserted_again(alone: Running) -> None:
+    if not holds_rows(alone):
+        assert alone.run(alone.log.held(1, table="attempts")).rows == 0
+        return
+    rows = BLOCKS[1]
+    block = alone.ship(1, rows)
+    table = alone.table()
+    held = alone.run(alone.log.held(1, table=table))
+
+    assert (held.rows, held.digest) == (block.rows, block.digest)
+    # Whoever inserts it all the same gets it once or twice, but never a digest that looks right for two.
+    alone.run(alone.log.insert(block, oracle.block_bytes(rows), table=table))
+    again = alone.run(alone.log.held(1, table=table))
+    assert again == held or (again.rows == 2 * held.rows and again.digest != held.digest)
+
+
+def test_rows_that_were_changed_on_the_way_show_in_the_digest(alone: Running) -> None:
+    if not holds_rows(alone):
+        return
+    for number, column in enumerate(oracle.ORDER[1:], 1):
+        if column in ("cdn", "at_ms"):
+            continue
+        rows = [dict(row) for row in BLOCKS[1][:5]]
+        row = rows[3]
+        if column in oracle.NUMBERS:
+            row[column] = 77
+        elif column in oracle.ADDRESSES:
+            row[column] = "203.0.113.99"
+        else:
+            row[column] += "x"
+        alone.ship(number, rows)
+
+        assert alone.run(alone.log.held(number, table=alone.table())).digest == oracle.digest(rows)
+        assert alone.run(alone.log.held(number, table=alone.table())).digest != oracle.digest(BLOCKS[1][:5])
+
+
+def test_a_log_opened_again_holds_what_it_held(kind: str, tmp_path: Path) -> None:
+    if kind not in DURABLE:
+        return
+    with asyncio.Runner() as runner:
+        counted = []
+        for visit in range(2):
+            running = Running(KINDS[kind](tmp_path), runner)
+            running.run(running.log.start())
+            if visit == 0:
+                for number, rows in BLOCKS.items():
+                    running.ship(number, rows)
+            counted.append(running.run(running.log.count(CDN, AttemptFilter(), WHOLE)))
+            assert {number: len(rows) for number, rows in BLOCKS.items()} == {
+                number: held.rows for number, held in running.run(running.log.all_held(table=running.table())).items()
+            }
+            running.run(running.log.close())
+
+    assert counted == [len(inside(WHOLE))] * 2
