@@ -176,10 +176,11 @@ class Batch:
         """The first answer again; a "yes" only while it still holds (DESIGN, promise 4)."""
         if not first.accepted or ticket is None:
             return first
+        # No number then: the attempt that the first answer named stands in the log as accepted.
         if not ticket.active:
-            return replace(first, reason=Reason.REVOKED)
+            return replace(first, reason=Reason.REVOKED, attempt=0)
         if has_expired(ticket, now_ms=self._now_ms):
-            return replace(first, reason=Reason.EXPIRED)
+            return replace(first, reason=Reason.EXPIRED, attempt=0)
         return first
 
     def _keep_answer(self, request: AttemptRequest, decision: Decision, digest: str) -> None:
@@ -200,16 +201,16 @@ class Batch:
         )
 
     def _issue(self, issue: Issue) -> Outcome:
-        if issue.replay_digest:
-            name = (issue.api_key, issue.replay_digest)
-            # One whose record may have been pruned is refused by its age instead.
-            if name in self._replays or issue.replay_until_ms < self._now_ms:
-                return ReplayedCommand("this signature has already created something; sign a new command")
-            self._replays.add(name)
-            self._replay_rows.append((*name, issue.replay_until_ms))
+        replay = (issue.api_key, issue.replay_digest)
+        # One whose record may have been pruned is refused by its age instead.
+        if issue.replay_digest and (replay in self._replays or issue.replay_until_ms < self._now_ms):
+            return ReplayedCommand("this signature has already created something; sign a new command")
         wanted = issue.ticket
         if (wanted.cdn, wanted.key) in self._tickets:
             return AlreadyExists(f"key: a ticket with this key exists in account {wanted.cdn}")
+        if issue.replay_digest:
+            self._replays.add(replay)
+            self._replay_rows.append((*replay, issue.replay_until_ms))
         self._last_ticket += 1
         ticket = _new_ticket(wanted, number=self._last_ticket, now_s=self._now_ms // 1000)
         self._tickets[ticket.cdn, ticket.key] = ticket

@@ -1,0 +1,35 @@
+"""What the conformance suites share: an event loop for async tests, and each ledger in a place of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from openusher.ledger.base import Ledger
+from tests.conformance.asking import new_account
+from tests.conformance.ledgers import LEDGERS, Fault, LedgerBench
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=LEDGERS)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerBench]:
+    made: LedgerBench = request.param(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def ledger(bench: LedgerBench) -> AsyncIterator[Ledger]:
+    """An open ledger with the accounts 1 and 2. A test that closes it to open it again does so through `bench`."""
+    opened = await bench.open()
+    for cdn in (1, 2):
+        await opened.create_account(new_account(cdn))
+    yield opened
+    bench.fault = Fault.NONE
+    await opened.close()
