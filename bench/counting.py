@@ -1,0 +1,142 @@
+"""sevu.errorcount by each filter, by several at once, and in groups: signed, over HTTP, one connection."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import urlencode
+
+import httpx
+import msgspec
+
+from bench import traffic
+from bench.fill import DAYS
+from bench.load import Load, Report, run_load
+from bench.process import Account, Server
+from openusher.cli.signed import signed_command
+from openusher.settings import LogKind
+
+Parameters = dict[str, str | int]
+
+PATH = "/stable/"
+HEADERS = {"content-type": "application/x-www-form-urlencoded"}
+_QUESTIONS = 200
+# A log is meant to answer these in a few milliseconds; the ledger alone, any of them in a fifth of a second.
+_BY_VIEWER = frozenset({"key", "pass", "user", "ip"})
+_TIMEOUT_S = 60.0
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A kind of count: its name in the table, and how one of its kind is asked for."""
+
+    name: str
+    ask: Callable[[random.Random, int], Parameters]
+
+    def goal_ms(self, log: LogKind) -> float | None:
+        """The p50 to reach, of ten million attempts in chDB and of one million in the ledger (issue 3, section 6)."""
+        if log is LogKind.CHDB:
+            return 15.0 if self.name in _BY_VIEWER else None
+        return 5.0 if self.name == "key" else 200.0
+
+
+def _n(chance: random.Random, tickets: int) -> int:
+    return chance.randrange(tickets)
+
+
+def _range(chance: random.Random) -> Parameters:
+    """Three days of those that were filled."""
+    start = int(time.time()) - chance.randrange(3 * 86_400, DAYS * 86_400)
+    return {"starttime": start, "endtime": start + 3 * 86_400}
+
+
+QUESTIONS = (
+    Question("key", lambda chance, tickets: {"key": traffic.key(_n(chance, tickets))}),
+    Question("pass", lambda chance, tickets: {"pass": traffic.password(_n(chance, tickets))}),
+    Question("user", lambda chance, tickets: {"user": traffic.user(_n(chance, tickets))}),
+    Question("ip", lambda chance, tickets: {"ip": traffic.address(_n(chance, tickets))}),
+    Question("app", lambda chance, tickets: {"app": chance.choice(traffic.APPS)}),
+    Question("video", lambda chance, tickets: {"video": f"live/cam{chance.randrange(traffic.CAMERAS)}"}),
+    Question("success", lambda chance, tickets: {"success": chance.randrange(2)}),
+    Question("reason", lambda chance, tickets: {"reason": "Invalid IP Address"}),
+    Question("server_ip", lambda chance, tickets: {"server_ip": chance.choice(traffic.SERVERS)}),
+    Question("time range", lambda chance, tickets: _range(chance)),
+    Question("video pattern", lambda chance, tickets: {"video": f"vod/title-{chance.randrange(10)}*|live/cam7*"}),
+    Question("video live/*", lambda chance, tickets: {"video": "live/*"}),
+    Question("ip net /20", lambda chance, tickets: {"ip": f"{traffic.address(_n(chance, tickets))}/20"}),
+    Question("none", lambda chance, tickets: {}),
+    Question("key + success", lambda chance, tickets: {"key": traffic.key(_n(chance, tickets)), "success": 1}),
+    Question("app + video + success", lambda chance, tickets: {"app": "acme-live", "video": "live/*", "success": 0}),
+    Question("by key", lambda chance, tickets: {"group_by": "key"}),
+    Question("by reason", lambda chance, tickets: {"group_by": "reason"}),
+    Question("by hour", lambda chance, tickets: {"group_by": "hour"}),
+)
+
+
+def form_line(command: str, parameters: Parameters, account: Account) -> str:
+    """A signed command as the body of a form."""
+    return urlencode({"json": signed_command(command, parameters, account.signer).sent})
+
+
+def measure_counts(
+    server: Server, account: Account, question: Question, *, tickets: int, seconds: float, folder: Path
+) -> Report:
+    chance = random.Random(question.name)
+    asked = (question.ask(chance, tickets) for _ in range(_QUESTIONS))
+    bodies = folder / "counts.txt"
+    bodies.write_text("\n".join(form_line("sevu.errorcount", parameters, account) for parameters in asked))
+    return run_load(
+        Load(
+            host=server.host,
+            port=server.port,
+            path=PATH,
+            headers=HEADERS,
+            bodies=str(bodies),
+            expected='"status":"success"',
+            connections=1,
+            warmup_s=seconds / 4,
+            seconds=seconds,
+        )
+    )
+
+
+class WrongCount(Exception):
+    """errorcount does not say what was sent and acknowledged."""
+
+
+class _Reply(msgspec.Struct, frozen=True):
+    """Of a failure `error_count` is missing: it is none that could be read."""
+
+    error_count: int
+    groups: list[dict[str, str | int]] = []
+
+
+class Checker:
+    """Knows how many attempts a node has acknowledged, and sees after every run that errorcount says the same."""
+
+    def __init__(self, server: Server, account: Account, acknowledged: int) -> None:
+        self._url = f"http://{server.host}:{server.port}{PATH}"
+        self._account = account
+        self.acknowledged = acknowledged
+
+    def check(self, reports: Iterable[Report] = ()) -> None:
+        """Add what was acknowledged since. Raises WrongCount: sent, acknowledged and counted differ."""
+        for report in reports:
+            if report.sent != report.answered:
+                raise WrongCount(f"{report.sent} sent, {report.answered} acknowledged")
+            self.acknowledged += report.answered
+        counted = self._ask({}).error_count
+        if counted != self.acknowledged:
+            raise WrongCount(f"{self.acknowledged} acknowledged, {counted} counted")
+
+    def check_reasons(self, by_reason: dict[str, int]) -> None:
+        """Raises WrongCount: the groups by reason are not those that the ledger answered with."""
+        groups = {group["value"]: group["count"] for group in self._ask({"group_by": "reason"}).groups}
+        if groups != by_reason:
+            raise WrongCount(f"by reason {by_reason} acknowledged, {groups} counted")
+
+    def _ask(self, parameters: Parameters) -> _Reply:
+        body = form_line("sevu.errorcount", parameters, self._account)
+        reply = httpx.post(self._url, content=body, headers=HEADERS, timeout=_TIMEOUT_S)
+        return msgspec.json.decode(reply.content, type=_Reply)

@@ -1,0 +1,146 @@
+"""The servers that are measured: real processes, started, awaited by their readiness line, ended by their id."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from bench.constant import READY as CONSTANT_READY
+from openusher.cli.credentials import Signer
+from openusher.cli.serve import READY as NODE_READY
+from openusher.model.account import Secret
+from openusher.settings import LogKind
+
+_START_S_MAX = 120.0
+_STOP_S_MAX = 60.0
+_ROOT = Path(__file__).parents[1]
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Who asks in the bench: a signer and an edge's token."""
+
+    signer: Signer
+    edge_token: Secret
+
+
+class Server:
+    """A started server. `start_s` is from the start of its process to its readiness line."""
+
+    def __init__(self, process: subprocess.Popen[str], ready: str, errors: Path) -> None:
+        self._process = process
+        began = time.monotonic()
+        line = _first_line(process)
+        if not line.startswith(ready):
+            raise ServerFailed(f"a server did not start; its last words:\n{errors.read_text()[-2000:]}")
+        self.start_s = time.monotonic() - began
+        url = urlsplit(line.removeprefix(ready).split()[0])
+        self.host, self.port = str(url.hostname), int(url.port or 0)
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU time this process has used, its children not included."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+
+    def resident_mb(self) -> float:
+        return _resident_mb(self._process.pid)
+
+    def children_resident_mb(self) -> float:
+        """Of the processes it started: the log's."""
+        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
+        children = {int(child) for task in tasks for child in (task / "children").read_text().split()}
+        return sum(_resident_mb(child) for child in children)
+
+
+class ServerFailed(Exception):
+    """A server did not start or did not end well."""
+
+
+@contextmanager
+def constant_server(folder: Path) -> Iterator[Server]:
+    with _running("constant", "bench.constant", [], CONSTANT_READY, folder) as server:
+        yield server
+
+
+@contextmanager
+def node(data: Path, log: LogKind) -> Iterator[Server]:
+    """A real `usher serve` on `data` while the context lasts."""
+    flags = ["serve", "--data", str(data), "--port", "0", "--log", log.value]
+    with _running(f"serve-{log.value}", "openusher", flags, NODE_READY, data.parent) as server:
+        yield server
+
+
+@contextmanager
+def _running(name: str, module: str, flags: list[str], ready: str, folder: Path) -> Iterator[Server]:
+    errors = folder / f"{name}.log"
+    with errors.open("ab") as stderr:
+        # A session of its own: Ctrl-C reaches the bench only, which then ends this one by its process id.
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *flags],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+            cwd=_ROOT,
+        )
+    try:
+        yield Server(process, ready, errors)
+    except BaseException:
+        _end(process)
+        raise
+    if _end(process):
+        raise ServerFailed(f"{name} ended with status {process.returncode}:\n{errors.read_text()[-2000:]}")
+
+
+def _end(process: subprocess.Popen[str]) -> int:
+    process.terminate()
+    try:
+        return process.wait(_STOP_S_MAX)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    deadline = time.monotonic() + _START_S_MAX
+    while time.monotonic() < deadline and process.poll() is None:
+        if select.select([process.stdout], [], [], 0.01)[0]:
+            return process.stdout.readline()
+    return ""
+
+
+def _resident_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def create_account(data: Path) -> Account:
+    """Make the bench's account with the command that an operator would use."""
+    made = subprocess.run(
+        [sys.executable, "-m", "openusher", "account", "create", "bench", "--data", str(data), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=_ROOT,
+    )
+    if made.returncode:
+        raise ServerFailed(f"usher account create: {made.stderr}")
+    shown = json.loads(made.stdout)
+    return Account(Signer(shown["cdn"], shown["api_key"], Secret(shown["secret"])), Secret(shown["edge_token"]))

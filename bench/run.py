@@ -1,0 +1,202 @@
+"""One run: the order in which things are measured, and what is asked of each figure (issue 3, section 6)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import msgspec
+import uvloop
+
+from bench.authorize import CONNECTIONS, measure_authorize, measure_constant, write_questions
+from bench.counting import QUESTIONS, Checker, measure_counts
+from bench.fill import fill
+from bench.issue import CONNECTIONS as ISSUE_CONNECTIONS
+from bench.issue import measure_issue
+from bench.load import Report
+from bench.process import Account, Server, create_account, node
+from bench.report import Figure
+from bench.traffic import TICKETS_MAX
+from openusher.settings import LogKind
+
+# The rate that others are compared with.
+_CONNECTIONS = 64
+_RATIO_MIN, _P99_MS_MAX = 0.5, 30.0
+_READY_S_MAX = 3.0
+_DOOR_MB_MAX = 120.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How much to measure."""
+
+    attempts: int
+    logs: Sequence[LogKind]
+    rounds: int
+    seconds: float
+
+    @property
+    def tickets(self) -> int:
+        return min(TICKETS_MAX, self.attempts)
+
+
+class _Sample(msgspec.Struct, frozen=True):
+    """One load and the CPU time that it cost the server."""
+
+    report: Report
+    cpu_us: float
+
+
+class Run:
+    """Measures, one thing after the other, and keeps the figures. `say` is told of the progress."""
+
+    def __init__(self, plan: Plan, folder: Path, constant: Server, *, say: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._constant = constant
+        self._say = say
+        self._bodies = write_questions(folder, tickets=plan.tickets)
+        self.figures: list[Figure] = []
+
+    def measure_constant(self, name: str) -> None:
+        """Before and after all others: how far the two are apart says what the machine did meanwhile."""
+        sample = self._sample_constant(_CONNECTIONS)
+        self._add("", name, _CONNECTIONS, [sample])
+
+    def measure_node(self, log: LogKind) -> None:
+        """Fill a data folder, start a node on it, measure, and remove it."""
+        data = self._folder / log.value
+        account = create_account(data)
+        acknowledged = self._fill(data, log, account)
+        with node(data, log) as door:
+            self._value(log, "ready after", door.start_s, "s", at_most=_READY_S_MAX)
+            checker = Checker(door, account, sum(acknowledged.values()))
+            checker.check()
+            checker.check_reasons(acknowledged)
+            self._counts(log, door, account)
+            checker.check()
+            self._value(log, "door resident, after the counts", door.resident_mb(), "MB", at_most=_DOOR_MB_MAX)
+            self._authorize(log, door, account, checker)
+            self._issue(log, door, account)
+            checker.check()
+            self._value(log, "door resident, after the load", door.resident_mb(), "MB")
+            if log is LogKind.CHDB:
+                self._value(log, "log process resident, after the load", door.children_resident_mb(), "MB")
+        shutil.rmtree(data)
+
+    def _fill(self, data: Path, log: LogKind, account: Account) -> dict[str, int]:
+        attempts = self._plan.attempts
+        step = max(attempts // 20, 1)
+        told = 0
+
+        def progress(done: int) -> None:
+            nonlocal told
+            if done // step > told:
+                told = done // step
+                self._say(f"{log}: filled with {done:,} of {attempts:,} attempts")
+
+        cdn = account.signer.cdn
+        filled = uvloop.run(fill(data, log, cdn=cdn, attempts=attempts, progress=progress))
+        self._value(log, "filling, attempts a second", filled.attempts / filled.seconds, "/s")
+        size = sum(file.stat().st_size for file in data.rglob("*") if file.is_file())
+        self._value(log, "on disk, bytes an attempt", size / filled.attempts, "B")
+        return filled.by_reason
+
+    def _counts(self, log: LogKind, door: Server, account: Account) -> None:
+        for question in QUESTIONS:
+            report = measure_counts(
+                door,
+                account,
+                question,
+                tickets=self._plan.tickets,
+                seconds=self._plan.seconds,
+                folder=self._folder,
+            )
+            self._say(f"{log}: count, {question.name}: p50 {report.p50_ms:.2f} ms")
+            goal_ms = question.goal_ms(log)
+            self.figures.append(
+                Figure(
+                    log=log,
+                    name=f"count, {question.name}",
+                    rate=report.rate,
+                    p50_ms=report.p50_ms,
+                    p99_ms=report.p99_ms,
+                    goal="" if goal_ms is None else f"p50 < {goal_ms:.0f} ms",
+                    reached=None if goal_ms is None else report.p50_ms < goal_ms,
+                )
+            )
+
+    def _authorize(self, log: LogKind, door: Server, account: Account, checker: Checker) -> None:
+        """In turns with the constant answer, so that a busy moment of the machine meets both."""
+        found: dict[int, tuple[list[_Sample], list[_Sample]]] = {count: ([], []) for count in CONNECTIONS}
+        seconds = self._plan.seconds
+        for turn in range(1, self._plan.rounds + 1):
+            for connections, (constants, doors) in found.items():
+                constants.append(self._sample_constant(connections))
+                doors.append(
+                    _sampled(
+                        door,
+                        lambda connections=connections: measure_authorize(  # type: ignore[misc]
+                            door, account, self._bodies, connections=connections, seconds=seconds
+                        ),
+                    )
+                )
+                checker.check([doors[-1].report])
+                self._say(
+                    f"{log}: round {turn}, {connections} connections: constant {constants[-1].report.rate:,.0f}/s, "
+                    f"authorize {doors[-1].report.rate:,.0f}/s"
+                )
+        for connections, (constants, doors) in found.items():
+            constant = self._add(log, "constant answer", connections, constants)
+            self._add(log, "authorize", connections, doors, beside=constant)
+
+    def _issue(self, log: LogKind, door: Server, account: Account) -> None:
+        samples = []
+        for turn in range(1, self._plan.rounds + 1):
+            samples.append(
+                _sampled(door, lambda: measure_issue(door, account, seconds=self._plan.seconds, folder=self._folder))
+            )
+            self._say(f"{log}: round {turn}, sevu.request: {samples[-1].report.rate:,.0f}/s")
+        self._add(log, "sevu.request", ISSUE_CONNECTIONS, samples)
+
+    def _sample_constant(self, connections: int) -> _Sample:
+        return _sampled(
+            self._constant,
+            lambda: measure_constant(self._constant, self._bodies, connections=connections, seconds=self._plan.seconds),
+        )
+
+    def _add(
+        self, log: str, name: str, connections: int, samples: Sequence[_Sample], *, beside: Figure | None = None
+    ) -> Figure:
+        rate = median(sample.report.rate for sample in samples)
+        p99_ms = median(sample.report.p99_ms for sample in samples)
+        ratio = rate / beside.rate if beside is not None and beside.rate else None
+        has_goal = ratio is not None and connections == _CONNECTIONS
+        figure = Figure(
+            log=log,
+            name=name,
+            connections=connections,
+            rate=rate,
+            p50_ms=median(sample.report.p50_ms for sample in samples),
+            p99_ms=p99_ms,
+            ratio=ratio,
+            cpu_us=median(sample.cpu_us for sample in samples),
+            busy=median(sample.report.busy for sample in samples),
+            goal=f">= {_RATIO_MIN}, p99 < {_P99_MS_MAX:.0f} ms" if has_goal else "",
+            reached=(ratio or 0) >= _RATIO_MIN and p99_ms < _P99_MS_MAX if has_goal else None,
+        )
+        self.figures.append(figure)
+        return figure
+
+    def _value(self, log: str, name: str, value: float, unit: str, *, at_most: float | None = None) -> None:
+        self._say(f"{log}: {name}: {value:,.1f} {unit}")
+        goal = "" if at_most is None else f"< {at_most:.0f} {unit}"
+        reached = None if at_most is None else value < at_most
+        self.figures.append(Figure(log=log, name=name, value=value, unit=unit, goal=goal, reached=reached))
+
+
+def _sampled(server: Server, load: Callable[[], Report]) -> _Sample:
+    before_s = server.cpu_s
+    report = load()
+    return _Sample(report, 1e6 * (server.cpu_s - before_s) / report.answered)
