@@ -8,7 +8,7 @@ from openusher.ledger.base import NewAccount
 from openusher.model.account import ApiKey, Secret, token_digest
 from openusher.model.address import format_address, parse_address, parse_net
 from openusher.model.attempt import Attempt, AttemptRequest, Reason
-from openusher.model.pattern import Pattern, is_pattern, parse_pattern
+from openusher.model.pattern import is_pattern, parse_pattern
 from openusher.model.search import AttemptFilter
 from openusher.model.ticket import NewTicket
 
@@ -102,25 +102,17 @@ def new_account(cdn: int, name: str = "") -> NewAccount:
 
 
 def attempt_filter(search: dict[str, Any]) -> AttemptFilter:
-    """The oracle's search as Usher's own."""
+    """The oracle's filter as Usher's own: names and nets are there as a client writes them."""
     given: dict[str, Any] = dict(search)
     for name in ("app", "video"):
-        if name in given:
-            given[name] = _named(given[name])
+        if name in given and is_pattern(given[name]):
+            given[name] = parse_pattern(name, given[name])
     for name in ("ip", "server_ip"):
         if name in given:
             given[name] = parse_net(given[name])
-    if "success" in given:
-        given["accepted"] = bool(given.pop("success"))
-    if "pass" in given:
-        given["password"] = given.pop("pass")
     if "reason" in given:
         given["reason"] = Reason(given["reason"])
     return AttemptFilter(**given)
-
-
-def _named(text: str) -> str | Pattern:
-    return parse_pattern("name", text) if is_pattern(text) else text
 
 
 def row(attempt: Attempt) -> dict[str, Any]:

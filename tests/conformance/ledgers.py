@@ -55,7 +55,7 @@ class SqliteBench:
         self._file = folder / "ledger.db"
         self._name = f"bench-{next(_numbers)}"
         self._disk = _Disk(self._name)
-        self._sent: list[str] | None = None
+        self._connections: list[apsw.Connection] = []
 
     @property
     def fault(self) -> Fault:
@@ -66,27 +66,28 @@ class SqliteBench:
         self._disk.fault = fault
 
     async def open(self) -> Ledger:
-        apsw.connection_hooks.append(self._trace)
+        apsw.connection_hooks.append(self._connections.append)
         try:
             return await SqliteLedger.open(self._file, vfs=self._name)
         finally:
-            apsw.connection_hooks.remove(self._trace)
-
-    def _trace(self, connection: apsw.Connection) -> None:
-        connection.exec_trace = self._on_statement
-
-    def _on_statement(self, cursor: apsw.Cursor, statement: str, values: object) -> bool:
-        if self._sent is not None and self._sent[-1:] != [statement]:
-            self._sent.append(statement)
-        return True
+            apsw.connection_hooks.remove(self._connections.append)
 
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
-        self._sent = []
+        sent: list[str] = []
+
+        def on_statement(cursor: apsw.Cursor, statement: str, values: object) -> bool:
+            if sent[-1:] != [statement]:
+                sent.append(statement)
+            return True
+
+        for connection in self._connections:
+            connection.exec_trace = on_statement
         try:
-            yield self._sent
+            yield sent
         finally:
-            self._sent = None
+            for connection in self._connections:
+                connection.exec_trace = None
 
     def tamper(self, statements: str) -> None:
         connection = apsw.Connection(str(self._file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -29,12 +30,12 @@ ID_2 = "0192e4a8-7c3f-7d52-9f0a-3b1c5d7e9f02"
 LONG_AGO_MS = NOON_MS - 10_000
 
 
-def issue(cdn: int = 1, key: str = "k", *, digest: str = "", until_ms: int = 0, **rules: object) -> Issue:
+def issue(cdn: int = 1, key: str = "k", *, digest: str = "", until_ms: int = 0, **rules: Any) -> Issue:
     api_key = f"KEY{cdn}" if digest else ""
     return Issue(ticket=ticket(cdn, key, **rules), api_key=api_key, replay_digest=digest, replay_until_ms=until_ms)
 
 
-def ask(cdn: int = 1, **asked: object) -> Decide:
+def ask(cdn: int = 1, **asked: Any) -> Decide:
     return Decide(request(cdn, **asked))
 
 
@@ -173,7 +174,7 @@ async def test_another_edge_of_the_account_may_repeat_the_question(ledger: Ledge
      {"pageurl": "x"}, {"refurl": "x"}, {"server_ip": "192.0.2.2"}, {"user_agent": "x"}, {"cut": 1}],
 )  # fmt: skip
 async def test_an_attempt_id_with_other_content_is_refused_and_not_recorded(
-    ledger: Ledger, changed: dict[str, object]
+    ledger: Ledger, changed: dict[str, Any]
 ) -> None:
     await commit(ledger, issue(), ask(attempt_id=ID_1))
     (refused,) = await commit(ledger, ask(attempt_id=ID_1, **changed))
@@ -231,7 +232,13 @@ async def test_accounts_may_use_the_same_keys_and_attempt_ids(ledger: Ledger) ->
 
 
 async def test_a_ticket_is_kept_as_it_was_issued(ledger: Ledger) -> None:
-    rules = {"password": "a|b'\\%é😀", "app": "x-*|y", "video": "*", "ip": "192.0.2.0/24|auto", "uses_limit": 3}
+    rules: dict[str, Any] = {
+        "password": "a|b'\\%é😀",
+        "app": "x-*|y",
+        "video": "*",
+        "ip": "192.0.2.0/24|auto",
+        "uses_limit": 3,
+    }
     (issued,) = await commit(ledger, issue(key="a.b'%", **rules, expires_s=1_900_000_000))
 
     assert isinstance(issued, Ticket)

@@ -1,0 +1,177 @@
+"""Any ledger finds, counts and groups pending attempts as a plain list would, whatever stands in them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Issue, Ledger
+from openusher.model.attempt import AttemptRequest, Decision
+from openusher.model.block import Horizon
+from openusher.model.search import AttemptFilter, GroupBy
+from tests.conformance.asking import (
+    IN_NAMES_ONLY,
+    IPS,
+    NASTY,
+    NETS,
+    NOON_MS,
+    PATTERNS,
+    REASONS,
+    attempt_filter,
+    request,
+    row,
+    row_of,
+    ticket,
+)
+from tests.conftest import Promise
+from tests.oracles import attempt_rows as oracle
+
+pytestmark = pytest.mark.anyio
+
+Row = dict[str, Any]
+NAMES = (*NASTY, *IN_NAMES_ONLY)
+PASSES = (*NASTY, "user1|a", "user1|b", "user1", "|", "|x", "user1|a|b", "a%b_c|r")
+HOUR_MS = 3_600_000
+
+
+def questions(rng: random.Random, cdn: int, number: int) -> list[AttemptRequest]:
+    return [
+        request(
+            cdn,
+            key=rng.choice((*NASTY, "")),
+            password=rng.choice(PASSES),
+            app=rng.choice(NAMES),
+            video=rng.choice(NAMES),
+            ip=rng.choice(IPS),
+            server_ip=rng.choice(IPS),
+            user_agent=rng.choice(NAMES),
+            edge=rng.randrange(3),
+        )
+        for _ in range(number)
+    ]
+
+
+async def fill(ledger: Ledger) -> list[Row]:
+    """Record 700 attempts of two accounts over two days; the rows that must then be there."""
+    rng = random.Random(20260310)
+    tickets = [ticket(cdn, key, password="user1|a", ip="0.0.0.0/0") for cdn in (1, 2) for key in NASTY[:6]]
+    await ledger.commit_batch([Issue(ticket=wanted) for wanted in tickets], now_ms=NOON_MS)
+    rows = []
+    for step in range(14):
+        now_ms = NOON_MS + step * 4 * HOUR_MS - (step == 3)
+        asked = questions(rng, 1, 30) + questions(rng, 2, 10)
+        asked += [request(1, key=rng.choice(NASTY[:6]), password="user1|a", video=rng.choice(NAMES)) for _ in range(10)]
+        rng.shuffle(asked)
+        assert len(asked) <= BATCH_OPERATIONS_MAX
+        outcomes = await ledger.commit_batch([Decide(question) for question in asked], now_ms=now_ms)
+        for question, outcome in zip(asked, outcomes, strict=True):
+            assert isinstance(outcome, Decision)
+            rows.append(row_of(question, number=outcome.attempt, at_ms=now_ms, reason=outcome.reason.value))
+    return rows
+
+
+def single_filters() -> Iterator[dict[str, Any]]:
+    yield {}
+    for value in PASSES:
+        yield {"password": value}
+        yield {"user": value}
+    for value in (*NASTY, "", "nobody's"):
+        yield {"key": value}
+    for value in (*NAMES, *PATTERNS):
+        if value:
+            yield {"app": value}
+            yield {"video": value}
+    for value in (*NETS, *IPS):
+        yield {"ip": value}
+        yield {"server_ip": value}
+    for value in REASONS:
+        yield {"reason": value}
+    yield from ({"accepted": True}, {"accepted": False})
+    for at_ms in (0, NOON_MS, NOON_MS + 1, NOON_MS + 12 * HOUR_MS - 1, NOON_MS + 12 * HOUR_MS, 2**62):
+        yield {"from_ms": at_ms}
+        yield {"before_ms": at_ms}
+    for number in (0, 1, 350, 700, 2**62):
+        yield {"after_id": number}
+        yield {"before_id": number}
+
+
+def several_filters(number: int) -> Iterator[dict[str, Any]]:
+    rng = random.Random(7)
+    singles = list(single_filters())
+    for _ in range(number):
+        merged: dict[str, Any] = {}
+        for one in rng.choices(singles, k=rng.randint(2, 4)):
+            merged |= one
+        yield merged
+
+
+@pytest.mark.parametrize("cdn", [1, 2, 3])
+async def test_every_filter_finds_what_a_plain_list_finds(ledger: Ledger, cdn: int, promise: Promise) -> None:
+    rows = [row for row in await fill(ledger) if row["cdn"] == cdn]
+    hits = asked = 0
+    for search in [*single_filters(), *several_filters(150)]:
+        expected = sorted((row for row in rows if oracle.is_meant(row, search)), key=lambda row: -int(row["id"]))
+        wanted = attempt_filter(search)
+        counted = await ledger.count_pending(cdn, wanted)
+        listed = await ledger.newest_pending(cdn, wanted, limit=7)
+
+        assert (counted.count, counted.horizon) == (len(expected), Horizon(upto=0)), search
+        assert [row(attempt) for attempt in listed.attempts] == expected[:7], search
+        hits += bool(expected)
+        asked += 1
+    # The filters are worth asking: many find something, and account 3 has nothing to be found.
+    assert (hits == 0) if cdn == 3 else (hits > asked // 4)
+    promise("Tenants are apart", filters_asked_of_a_ledger=asked)
+
+
+@pytest.mark.parametrize("by", list(GroupBy))
+async def test_every_grouping_is_that_of_a_plain_list(ledger: Ledger, by: GroupBy) -> None:
+    rows = [row for row in await fill(ledger) if row["cdn"] == 1]
+    searches: list[dict[str, Any]] = [{}, {"accepted": True}, {"video": "*%*"}, {"user": "user1"}, {"key": "nobody's"}]
+    for search in searches:
+        expected = oracle.groups((row for row in rows if oracle.is_meant(row, search)), by.value)
+        for top in (None, 0, 1, 3, 10_000):
+            found = await ledger.group_pending(1, attempt_filter(search), by, top=top)
+
+            assert [(group.value, group.count) for group in found.groups] == expected[:top]
+            assert (found.group_count, found.attempts) == (len(expected), sum(count for _, count in expected))
+
+
+async def test_a_filter_may_be_of_the_longest_pattern_and_text(ledger: Ledger) -> None:
+    name = "a" * 1_024
+    await ledger.commit_batch([Decide(request(1, video=name, app="b" * 128))], now_ms=NOON_MS)
+    pattern = "|".join(["*".join("x" * 17)] * 63 + ["*".join(["a"] * 17)])
+
+    assert (await ledger.count_pending(1, attempt_filter({"video": pattern, "app": "b" * 128}))).count == 1
+    assert (await ledger.count_pending(1, attempt_filter({"video": name}))).count == 1
+
+
+async def test_no_search_shows_what_was_shipped(ledger: Ledger) -> None:
+    """The rows may still lie there: they go in chunks, later."""
+    operations = [Decide(request(1, video=f"v{n}")) for n in range(6)]
+    await ledger.commit_batch(operations[:4], now_ms=NOON_MS)
+    block = await ledger.next_block(now_ms=NOON_MS)
+    assert block is not None
+    await ledger.commit_batch(operations[4:], now_ms=NOON_MS)
+    everything = AttemptFilter()
+    before = await ledger.count_pending(1, everything)
+    await ledger.mark_shipped(block)
+    after = await ledger.count_pending(1, everything)
+
+    assert (before.count, before.horizon) == (6, Horizon(upto=0))
+    assert (after.count, after.horizon) == (2, Horizon(upto=1))
+    listed = await ledger.newest_pending(1, everything, limit=10)
+    assert ([attempt.id for attempt in listed.attempts], listed.horizon) == ([6, 5], Horizon(upto=1))
+    grouped = await ledger.group_pending(1, everything, GroupBy.VIDEO, top=None)
+    assert [(group.value, group.count) for group in grouped.groups] == [("v4", 1), ("v5", 1)]
+    assert (grouped.group_count, grouped.attempts, grouped.horizon) == (2, 2, Horizon(upto=1))
+    for search in ({"after_id": 2}, {"before_id": 5}, {"video": "v1"}, {"video": "v*"}, {"key": "k", "after_id": 0}):
+        wanted = attempt_filter(search)
+        expected = [n for n in (6, 5) if oracle.is_meant({"id": n, "key": "k", "video": f"v{n - 1}"}, search)]
+
+        assert (await ledger.count_pending(1, wanted)).count == len(expected)
+        assert [a.id for a in (await ledger.newest_pending(1, wanted, limit=9)).attempts] == expected
+    assert (await ledger.stats()).pending == 2
