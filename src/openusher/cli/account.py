@@ -11,28 +11,37 @@ import typer
 
 from openusher.cli.connect import admin, ask
 from openusher.cli.options import AsJson, Data, settings_of
-from openusher.cli.output import Exit, fail, out, print_json, print_table
+from openusher.cli.output import EXITS, Exit, err, fail, out, print_fields, print_json, print_table
 from openusher.settings import Settings
 
-app = typer.Typer(help="Make and look after accounts; works whether or not the node runs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make and look after accounts, whether or not the node runs.\n\nExample: usher account create acme",
+    epilog=EXITS,
+    no_args_is_help=True,
+)
 
-Cdn = Annotated[int, typer.Argument(help="The account's cdn number.")]
+Cdn = Annotated[int, typer.Argument(metavar="CDN", help="The account's cdn number.", show_default=False)]
 
 
-@app.command("create")
+@app.command("create", short_help="Make an account, or take one over.", epilog=EXITS)
 def create(
-    name: Annotated[str, typer.Argument(help="The account's name.")],
-    cdn: Annotated[int, typer.Option(help="The number a site already has with ScaleEngine; 0 draws one.")] = 0,
-    api_key: Annotated[str, typer.Option(help="The API key a site already has.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The account's name, for people; at most 128 bytes.")],
+    cdn: Annotated[int, typer.Option(help="The number a site has with ScaleEngine, 1 to 2147483647; 0 draws one.")] = 0,
+    api_key: Annotated[
+        str, typer.Option(help="The API key a site has with ScaleEngine; without it one is drawn.")
+    ] = "",
     secret_file: Annotated[
-        Path | None, typer.Option(help="A file with the secret a site already has; - reads stdin.")
+        Path | None, typer.Option(help="A file with the secret that signs now; - reads stdin. Without it one is drawn.")
     ] = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an account and print its cdn, api_key, secret and edge_token. The last two are shown only now.
+    """Make an account and print its cdn, api_key, secret and edge_token; the last two are shown only now.
 
-    Example: usher account create acme --cdn 158 --api-key APX4… --secret-file secret.txt --json
+    With --cdn, --api-key and --secret-file it takes over what a site has with ScaleEngine.
+
+    \b
+    Example: usher account create acme --json > acme.json
     """
     secret = _read_secret(secret_file) if secret_file else ""
     made = _ask(
@@ -45,13 +54,17 @@ def create(
     if as_json:
         print_json(made)
         return
-    print_table(["", ""], [[field, made[field]] for field in ("name", "cdn", "api_key", "secret", "edge_token")])
-    out.print("Keep secret and edge_token: they are not shown again.")
+    print_fields({field: made[field] for field in ("name", "cdn", "api_key", "secret", "edge_token")})
+    err.print("Keep secret and edge_token: they are not shown again.")
 
 
-@app.command("list")
+@app.command("list", epilog=EXITS)
 def list_accounts(data: Data = None, as_json: AsJson = False) -> None:
-    """List the accounts."""
+    """List the accounts: cdn, name, and whether it is active.
+
+    \b
+    Example: usher account list --json
+    """
     accounts = _ask(settings_of(data=data), "GET", "/accounts")
     if as_json:
         for account in accounts:
@@ -61,29 +74,41 @@ def list_accounts(data: Data = None, as_json: AsJson = False) -> None:
     print_table(["cdn", "name", "active"], rows)
 
 
-@app.command("disable")
+@app.command("disable", short_help="Refuse an account everywhere.", epilog=EXITS)
 def disable(cdn: Cdn, data: Data = None) -> None:
-    """Refuse an account everywhere, at once: 0001 at the API, 401 at the door. Its rows stay."""
+    """Refuse an account everywhere from now on: code 0001 at the API, status 401 at the door. Its rows stay.
+
+    \b
+    Example: usher account disable 158
+    """
     _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/disable")
     out.print(f"Account {cdn} is disabled.")
 
 
-@app.command("enable")
+@app.command("enable", epilog=EXITS)
 def enable(cdn: Cdn, data: Data = None) -> None:
-    """Let a disabled account in again."""
+    """Let a disabled account in again.
+
+    \b
+    Example: usher account enable 158
+    """
     _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/enable")
     out.print(f"Account {cdn} is enabled.")
 
 
-@app.command("add-key")
+@app.command("add-key", short_help="Give an account another API key.", epilog=EXITS)
 def add_key(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
-    """Give an account another API key, so that a site can change keys without a gap."""
+    """Give an account another API key and secret, so that a site can change keys without a gap.
+
+    \b
+    Example: usher account add-key 158 --json > acme-key-2.json
+    """
     made = _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/keys")
     if as_json:
         print_json(made)
         return
-    print_table(["", ""], [[field, made[field]] for field in ("cdn", "api_key", "secret")])
-    out.print("Keep the secret: it is not shown again.")
+    print_fields({field: made[field] for field in ("cdn", "api_key", "secret")})
+    err.print("Keep the secret: it is not shown again.")
 
 
 def _ask(settings: Settings, method: str, path: str, body: Any = None, *, create: bool = False) -> Any:
@@ -97,8 +122,10 @@ def _ask(settings: Settings, method: str, path: str, body: Any = None, *, create
 def _read_secret(path: Path) -> str:
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        fail(f"--secret-file {path}: cannot read it: {error}", Exit.USAGE)
+    except OSError as error:
+        fail(f"--secret-file {path}: cannot read it: {error.strerror}", Exit.USAGE)
+    except UnicodeDecodeError:
+        fail(f"--secret-file {path}: is not text", Exit.USAGE)
     if not text.strip():
         fail(f"--secret-file {path}: is empty", Exit.USAGE)
     return text.strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import shlex
 from pathlib import Path
@@ -12,33 +13,39 @@ import typer
 
 from openusher.cli.credentials import read_signer
 from openusher.cli.options import AsJson
-from openusher.cli.output import Exit, fail, out, print_json
+from openusher.cli.output import Exit, err, fail, out, print_json
 from openusher.cli.signed import signed_command
+from openusher.sevu.registry import COMMANDS
 
 _TIMEOUT_S = 60.0
 
 
 def call(
-    command: Annotated[str, typer.Argument(help="The command, such as sevu.errorcount.")],
+    command: Annotated[
+        str, typer.Argument(metavar="COMMAND", help=f"One of {', '.join(COMMANDS)}.", show_default=False)
+    ],
     parameters: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Its parameters.", show_default=False)
+        list[str] | None, typer.Argument(metavar="NAME=VALUE", help="The command's parameters.", show_default=False)
     ] = None,
     url: Annotated[str, typer.Option(help="Where the API is.", envvar="USHER_URL")] = "http://127.0.0.1:8088/stable/",
     credentials: Annotated[
         Path | None,
         typer.Option(help="A file with what usher account create --json printed.", envvar="USHER_CREDENTIALS"),
     ] = None,
-    cdn: Annotated[int | None, typer.Option(help="The account's number, without --credentials.")] = None,
-    api_key: Annotated[str | None, typer.Option(help="Its API key, without --credentials.")] = None,
-    secret_file: Annotated[Path | None, typer.Option(help="A file with its secret, without --credentials.")] = None,
+    cdn: Annotated[int | None, typer.Option(help="The account's number, where there is no --credentials.")] = None,
+    api_key: Annotated[str | None, typer.Option(help="Its API key, where there is no --credentials.")] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="A file with its secret, where there is no --credentials.")
+    ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Sign with the published credentials of usher demo.")] = False,
     show: Annotated[
         bool, typer.Option("--show", help="Also print the exact text that is signed, and an equal curl line.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sign a command, post it and show the reply. Exit status 3 if the reply says failure.
+    """Sign a SEVU command, send it and show the reply; exit status 3 if the reply says failure.
 
+    \b
     Example: usher call sevu.errorcount key=mystream.53ffc996dd39d5.39102367 success=1 --demo
     """
     signer = read_signer(credentials=credentials, cdn=cdn, api_key=api_key, secret_file=secret_file, demo=demo)
@@ -55,6 +62,9 @@ def call(
     else:
         out.print(json.dumps(reply, indent=2, ensure_ascii=False), markup=False)
     if reply.get("status") != "success":
+        if command not in COMMANDS:
+            near = difflib.get_close_matches(command, COMMANDS, n=1)
+            err.print(f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(COMMANDS)}.")
         raise typer.Exit(Exit.NO)
 
 
@@ -63,7 +73,7 @@ def _read_parameters(pairs: list[str]) -> dict[str, str | int]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            fail(f"{pair}: give parameters as name=value", Exit.USAGE)
+            fail(f"{pair}: cannot read it; give parameters as name=value", Exit.USAGE)
         parameters[name] = value
     return parameters
 

@@ -14,13 +14,21 @@ from openusher.settings import LogKind, Settings
 
 
 def check(
-    quick: Annotated[bool, typer.Option("--quick", help="Leave out what reads every page and row.")] = False,
-    log: Annotated[LogKind | None, typer.Option(help="As the node is run. [default: chdb]")] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Compare numbers of rows only; read no page and no row.")
+    ] = False,
+    log: Annotated[
+        LogKind | None,
+        typer.Option(help="As for usher serve; a running node knows.  [env var: USHER_LOG; default: chdb]"),
+    ] = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare ledger and attempt log, block by block, on a running or a stopped node. Exit status 3 if not sound.
+    """Check the ledger, and compare the attempt log with it block by block; the node may run or not.
 
+    Prints each fault with its repair, and ends with exit status 3 if there is any.
+
+    \b
     Example: usher check --quick
     """
     answer = asyncio.run(_check(settings_of(data=data, log=log), quick))

@@ -8,7 +8,11 @@ from openusher.sevu.codes import CODES
 
 
 def codes(as_json: AsJson = False) -> None:
-    """Print every code of the SEVU API with its message; those marked ours are not known from ScaleEngine."""
+    """Print every code of the SEVU API with its message; those marked ours are not known from ScaleEngine.
+
+    \b
+    Example: usher codes --json
+    """
     ordered = sorted(CODES, key=lambda code: code.number)
     if as_json:
         for code in ordered:

@@ -53,5 +53,7 @@ def _read_file(path: Path) -> Signer:
 def _read(path: Path) -> str:
     try:
         return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        fail(f"{path}: cannot read it: {error}", Exit.USAGE)
+    except OSError as error:
+        fail(f"{path}: cannot read it: {error.strerror}", Exit.USAGE)
+    except UnicodeDecodeError:
+        fail(f"{path}: is not text", Exit.USAGE)

@@ -25,13 +25,18 @@ _SAMPLE = Path(__file__).parent / "samples" / "errorcount.php"
 
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the node up afterwards, until Ctrl-C.")] = False,
-    port: Annotated[int, typer.Option(help="The port of the node that --keep leaves up.")] = PORT_KEPT,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The port of the node that --keep leaves up.")
+    ] = PORT_KEPT,
     log: Annotated[LogKind, typer.Option(help="Count in chdb or in the ledger alone.")] = LogKind.CHDB,
 ) -> None:
-    """Issue tickets, decide several thousand attempts, and count them, on a real node with a throw-away data folder.
+    """Issue tickets, decide several thousand attempts and count them, on a real node with a throw-away data folder.
 
-    Prints the reply to the very request of ScaleEngine's page of sevu.errorcount beside the page's, then counts by
+    Prints the reply to the request on ScaleEngine's page of sevu.errorcount beside the page's, then the counts by
     reason beside what was sent. Exit status 1 if anything does not agree.
+
+    \b
+    Example: usher demo --log ledger
     """
     with tempfile.TemporaryDirectory(prefix="usher-demo-") as folder:
         agrees = asyncio.run(_demo(Path(folder), keep=keep, port=port, log=log))

@@ -8,22 +8,27 @@ import typer
 
 from openusher import __version__
 from openusher.cli import account, call, check, codes, demo, serve, status
+from openusher.cli.output import EXITS
 
 app = typer.Typer(
     name="usher",
     help="A ticket authority for video streams: decides who may watch, and counts every attempt exactly.",
-    epilog="Exit status: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not reachable.",
+    epilog=EXITS,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-app.command("serve")(serve.serve)
-app.add_typer(account.app, name="account")
-app.command("call")(call.call)
-app.command("codes")(codes.codes)
-app.command("status")(status.status)
-app.command("check")(check.check)
-app.command("demo")(demo.demo)
+for name, command, summary in (
+    ("serve", serve.serve, "Run a node."),
+    ("call", call.call, "Sign a SEVU command, send it, show the reply."),
+    ("status", status.status, "Show how many attempts are recorded and wait."),
+    ("check", check.check, "Check that ledger and attempt log hold what they must."),
+    ("codes", codes.codes, "Print the table of the API's codes."),
+    ("demo", demo.demo, "See the main job done on a throw-away node."),
+):
+    app.command(name, short_help=summary, epilog=EXITS)(command)
+app.add_typer(account.app, name="account", short_help="Make and look after accounts.")
 
 
 def _print_version(wanted: bool) -> None:

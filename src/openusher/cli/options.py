@@ -13,7 +13,7 @@ from openusher.settings import Settings
 
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="The data folder. [default: usher-data, or USHER_DATA]", show_default=False),
+    typer.Option("--data", help="The data folder.  [env var: USHER_DATA; default: usher-data]", show_default=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")]
 
@@ -23,5 +23,11 @@ def settings_of(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        fail(faults, Exit.USAGE)
+        fail("; ".join(_sentence(fault["loc"], fault["input"], fault["msg"]) for fault in error.errors()), Exit.USAGE)
+
+
+def _sentence(place: tuple[int | str, ...], given: Any, problem: str) -> str:
+    """pydantic's finding as one of ours: the setting, what was given, what is taken."""
+    name = ".".join(map(str, place))
+    taken = problem.replace("Input should", "it should")
+    return f'--{name.replace("_", "-")} (or USHER_{name.upper()}): cannot take "{given}"; {taken}'

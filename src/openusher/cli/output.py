@@ -23,6 +23,8 @@ class Exit(IntEnum):
     UNREACHABLE = 4
 
 
+EXITS = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not reachable."
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -36,6 +38,13 @@ def fail(message: str, status: Exit = Exit.FAILED) -> NoReturn:
 def print_json(content: Any) -> None:
     """One object on one line, for programs."""
     sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def print_fields(fields: dict[str, Any]) -> None:
+    """Name and value, one a line. Not a table: those cut what is too long, and a secret is shown only once."""
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        out.print(f"{name:<{width}}  {value}", markup=False)
 
 
 def print_table(columns: list[str], rows: list[list[Any]], *, title: str = "") -> None:

@@ -21,26 +21,41 @@ READY = "usher is ready on "
 
 def serve(
     data: Data = None,
-    host: Annotated[str | None, typer.Option(help="The address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="The port; 0 takes a free one. [default: 8088]")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="The address to listen on.  [env var: USHER_HOST; default: 127.0.0.1]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The port; 0 takes a free one.  [env var: USHER_PORT; default: 8088]")
+    ] = None,
     log: Annotated[
         LogKind | None,
-        typer.Option(help="Count in chdb (a columnar log beside the door) or in the ledger alone. [default: chdb]"),
+        typer.Option(
+            help="Count in chdb (a columnar log) or in the ledger alone.  [env var: USHER_LOG; default: chdb]"
+        ),
     ] = None,
-    ship_rows: Annotated[int | None, typer.Option(help="Ship when so many attempts wait. [default: 20000]")] = None,
+    ship_rows: Annotated[
+        int | None,
+        typer.Option(help="Ship to the log when so many attempts wait.  [env var: USHER_SHIP_ROWS; default: 20000]"),
+    ] = None,
     ship_age_s: Annotated[
-        float | None, typer.Option(help="Ship when the oldest has waited so many seconds. [default: 60]")
+        float | None,
+        typer.Option(help="Ship when the oldest has waited so many seconds.  [env var: USHER_SHIP_AGE_S; default: 60]"),
     ] = None,
     demo: Annotated[bool | None, typer.Option("--demo", hidden=True)] = None,
 ) -> None:
     """Run the node: the SEVU API at / and the door at /v1/authorize, until SIGTERM or Ctrl-C.
 
+    The other settings are read from the environment; docs/reference/settings.md lists them.
+
+    \b
     Example: usher serve --data /var/lib/usher --port 8088
     """
     settings = settings_of(
         data=data, host=host, port=port, log=log, ship_rows=ship_rows, ship_age_s=ship_age_s, demo=demo
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
+    # It announces each of its two servers; ours is the line on stdout.
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
         uvloop.run(serve_node(settings, on_ready=_say_ready))
     except SetupError as error:

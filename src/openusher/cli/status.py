@@ -8,26 +8,30 @@ from typing import Any
 
 from openusher.cli.connect import admin, ask
 from openusher.cli.options import AsJson, Data, settings_of
-from openusher.cli.output import print_json, print_table
+from openusher.cli.output import print_fields, print_json
 from openusher.settings import Settings
 
 
 def status(data: Data = None, as_json: AsJson = False) -> None:
-    """Show how many attempts there are, how many wait to be shipped, and since when."""
+    """Show how many attempts are recorded, how many wait in the ledger, and since when.
+
+    \b
+    Example: usher status --data /var/lib/usher
+    """
     answer = asyncio.run(_status(settings_of(data=data)))
     if as_json:
         print_json(answer)
         return
     oldest = answer["oldest_pending_ms"]
-    rows = [
-        ["version", answer["version"]],
-        ["attempts recorded", answer["last_attempt_id"]],
-        ["waiting in the ledger", answer["pending"]],
-        ["oldest of them", "-" if oldest is None else f"{max(0.0, time.time() - oldest / 1000):.0f} s"],
-        ["blocks shipped", f"{answer['shipped_block']} of {answer['last_block']}"],
-        ["fault", answer["fault"] or "none"],
-    ]
-    print_table(["", ""], rows)
+    fields = {
+        "version": answer["version"],
+        "attempts recorded": answer["last_attempt_id"],
+        "waiting in the ledger": answer["pending"],
+        "oldest of them": "-" if oldest is None else f"{max(0.0, time.time() - oldest / 1000):.0f} s",
+        "blocks shipped": f"{answer['shipped_block']} of {answer['last_block']}",
+        "fault": answer["fault"] or "none",
+    }
+    print_fields(fields)
 
 
 async def _status(settings: Settings) -> Any:
