@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Generator
@@ -19,13 +20,13 @@ from openusher.node import Seams, open_node
 from openusher.settings import Settings
 from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
-from openusher.web.connection import BoundedConnection
+from openusher.web.connection import connection_class
 
 _BACKLOG = 2_048
 # Requests under way may finish; a commit takes milliseconds, a count at most its own limit.
 _SHUTDOWN_S_MAX = 15
 # The commit's thread must get the GIL back soon after its fsync; the default of 5 ms would be most of a batch's time.
-_SWITCH_INTERVAL_S = 0.0005
+SWITCH_INTERVAL_S = 0.0005
 
 
 async def serve(
@@ -35,12 +36,14 @@ async def serve(
     seams: Seams = Seams(),  # noqa: B008
 ) -> None:
     """Run until SIGTERM or SIGINT. Calls `on_ready` with the node's URL once both sockets answer. Raises SetupError."""
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    async with open_node(settings, seams=seams) as usher:
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    stop = _Stop()
+    async with stop, open_node(settings, seams=seams) as usher:
         listening = _listen(settings.host, settings.port)
         with listening, admin_listener(settings.data) as admin_listening:
-            admin = _AdminServer(_config(admin_app(usher), settings))
-            public = _PublicServer(_config(PublicApp(usher, settings), settings), _url(listening), on_ready)
+            admin = _Server(http_config(admin_app(usher), settings), lambda: None)
+            public = _Server(http_config(PublicApp(usher, settings), settings), lambda: on_ready(_url(listening)))
+            stop.ends(public)
             serving_admin = asyncio.get_running_loop().create_task(admin.serve(sockets=[admin_listening]))
             try:
                 await public.serve(sockets=[listening])
@@ -49,10 +52,10 @@ async def serve(
                 await serving_admin
 
 
-def _config(app: Any, settings: Settings) -> uvicorn.Config:
+def http_config(app: Any, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=BoundedConnection,
+        http=connection_class(header_s_max=settings.request_s_max),
         ws="none",
         lifespan="off",
         loop="uvloop",
@@ -65,29 +68,47 @@ def _config(app: Any, settings: Settings) -> uvicorn.Config:
     )
 
 
-class _PublicServer(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, url: str, on_ready: Callable[[str], None]) -> None:
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._url = url
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        self._on_ready(self._url)
+        self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """As in the base class, but a signal that ended us cleanly is not raised again: the exit status is 0."""
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
-
-
-class _AdminServer(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Signals are the public server's; this one ends when that one has."""
+        """Left to `_Stop`: the base class lets go of them while the node is still closing its stores."""
         yield
+
+
+class _Stop:
+    """SIGTERM and SIGINT, from before the node opens until it is closed: the first ends the server, more change
+    nothing, since what is left is bounded in time and must not be torn."""
+
+    def __init__(self) -> None:
+        self._server: uvicorn.Server | None = None
+        self._asked = False
+
+    def ends(self, server: uvicorn.Server) -> None:
+        self._server = server
+        server.should_exit = self._asked
+
+    def _ask(self) -> None:
+        self._asked = True
+        if self._server is not None:
+            self._server.should_exit = True
+
+    async def __aenter__(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._ask)
+
+    async def __aexit__(self, *error: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+            # The process has nothing left to do but to end, with the status of how it went.
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _listen(host: str, port: int) -> socket.socket:
