@@ -10,11 +10,13 @@ from typing import Annotated
 
 import httpx
 import typer
+from rich.console import Console
 
 from openusher.cli.credentials import read_signer
 from openusher.cli.options import AsJson
 from openusher.cli.output import Exit, err, fail, out, print_json
-from openusher.cli.signed import signed_command
+from openusher.cli.signed import SignedText, signed_command
+from openusher.sevu.codes import UNKNOWN_COMMAND
 from openusher.sevu.registry import COMMANDS
 
 _TIMEOUT_S = 60.0
@@ -51,21 +53,34 @@ def call(
     signer = read_signer(credentials=credentials, cdn=cdn, api_key=api_key, secret_file=secret_file, demo=demo)
     text = signed_command(command, _read_parameters(parameters or []), signer)
     if show:
-        out.print("[bold]The text that is signed:[/]")
-        out.print(text.signed, markup=False)
-        out.print("[bold]The same with curl[/] (good until the timestamp is too old):")
-        out.print(f"curl --data-urlencode {shlex.quote('json=' + text.sent)} {shlex.quote(url)}", markup=False)
-        out.print("[bold]The reply:[/]")
+        # With --json, stdout is the reply alone.
+        _show(text, url, err if as_json else out)
     reply = _post(url, text.sent)
     if as_json:
         print_json(reply)
     else:
         out.print(json.dumps(reply, indent=2, ensure_ascii=False), markup=False)
+    _warn(command, reply)
     if reply.get("status") != "success":
-        if command not in COMMANDS:
-            near = difflib.get_close_matches(command, COMMANDS, n=1)
-            err.print(f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(COMMANDS)}.")
         raise typer.Exit(Exit.NO)
+
+
+def _show(text: SignedText, url: str, console: Console) -> None:
+    console.print("[bold]The text that is signed:[/]")
+    console.print(text.signed, markup=False)
+    console.print("[bold]The same with curl[/] (good until the timestamp is too old):")
+    console.print(f"curl --data-urlencode {shlex.quote('json=' + text.sent)} {shlex.quote(url)}", markup=False)
+    console.print("[bold]The reply:[/]")
+
+
+def _warn(command: str, reply: dict[str, object]) -> None:
+    """Point at what was probably mistyped: the command, or a parameter that the node says it did not know."""
+    if command not in COMMANDS and reply.get("code") == UNKNOWN_COMMAND.number:
+        near = difflib.get_close_matches(command, COMMANDS, n=1)
+        err.print(f"Did you mean {near[0]}?" if near else f"The commands are {', '.join(COMMANDS)}.")
+    ignored = reply.get("ignored")
+    if isinstance(ignored, list):
+        err.print(f"{command} does not know, and ignored: {', '.join(map(str, ignored))}", markup=False)
 
 
 def _read_parameters(pairs: list[str]) -> dict[str, str | int]:
@@ -79,6 +94,11 @@ def _read_parameters(pairs: list[str]) -> dict[str, str | int]:
 
 
 def _post(url: str, text: str) -> dict[str, object]:
+    if not url.startswith(("http://", "https://")):
+        fail(
+            f"--url {url}: begins with neither http:// nor https://; give it as http://127.0.0.1:8088/stable/",
+            Exit.USAGE,
+        )
     try:
         answer = httpx.post(url, data={"json": text}, timeout=_TIMEOUT_S)
     except (httpx.TransportError, httpx.InvalidURL) as error:

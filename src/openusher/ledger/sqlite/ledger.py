@@ -237,7 +237,9 @@ class SqliteLedger:
         try:
             return await self._write(statements)
         except apsw.ConstraintError as error:
-            raise AlreadyExists(f"a name, cdn, API key or token that is already taken ({error})") from error
+            # SQLite's text ends with the column: "UNIQUE constraint failed: accounts.name".
+            column = str(error).rpartition(".")[2]
+            raise AlreadyExists(f"{column}: another account has it; choose another") from error
 
     async def next_block(self, *, now_ms: int) -> Block | None:
         open_block = await self._read(blocks.oldest_unshipped)
