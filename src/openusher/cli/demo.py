@@ -89,7 +89,8 @@ def _timeless(reply: dict[str, object] | dict[str, str | int]) -> list[tuple[str
 def _show_reasons(traffic: Traffic, reply: dict[str, object]) -> bool:
     groups = reply.get("groups")
     counted = {group["value"]: group["count"] for group in groups} if isinstance(groups, list) else {}
-    reasons = sorted(set(counted) | set(traffic.sent_by_reason), key=lambda reason: -counted.get(reason, 0))
+    # Largest first, ties by name, as sevu.errorcount has them.
+    reasons = sorted(set(counted) | set(traffic.sent_by_reason), key=lambda reason: (-counted.get(reason, 0), reason))
     rows = [
         [reason or "(accepted)", traffic.sent_by_reason.get(reason, 0), counted.get(reason, 0)] for reason in reasons
     ]
