@@ -78,7 +78,7 @@ ERRORCOUNT_UNAVAILABLE = _ours(
 MALFORMED_REQUEST = _ours(9001, "malformed request", "Malformed request")
 POST_NEEDED = _ours(9002, "POST needed", "Send a POST whose form field json holds the signed request")
 TOO_LARGE = _ours(9003, "too large", "The request is larger than 65536 bytes")
-TOO_SLOW = _ours(9004, "too slow", "The request did not arrive within 10 seconds")
+TOO_SLOW = _ours(9004, "too slow", "The request did not arrive in time")
 OUTCOME_UNKNOWN = _ours(
     9005, "outcome unknown", "The command may or may not have been carried out; look before sending it again"
 )

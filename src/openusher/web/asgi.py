@@ -17,6 +17,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
+CLOSE: tuple[bytes, bytes] = (b"connection", b"close")
 
 
 class BodyTooLarge(Exception):
@@ -62,6 +63,13 @@ async def read_body(scope: Scope, receive: Receive, *, seconds_max: float) -> by
                     return b"".join(parts)
     except TimeoutError:
         raise BodyTooSlow from None
+
+
+def after_too_large(scope: Scope) -> Headers:
+    """Headers to answer BodyTooLarge with. The connection stays open, so that a client in the middle of sending gets to
+    read the answer: what still comes is dropped, and bounded in time. One that waits to be asked for its body
+    (`Expect`) sends none, and what it sends next must not be taken for it."""
+    return [CLOSE] if header(scope, b"expect") else []
 
 
 async def send_answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:

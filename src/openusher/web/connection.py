@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+# Cookies and all, what a site or a media server sends is a few hundred bytes.
 HEADER_BYTES_MAX = 32 * 1024
-HEADER_S_MAX = 10.0
+
+_OFFER = re.compile(rb"\r\n[Uu]pgrade:")
 
 _TOO_SLOW = (
     b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain\r\ncontent-length: 33\r\nconnection: close\r\n\r\n"
@@ -20,11 +23,21 @@ _TOO_LARGE = (
 )
 
 
+class _HeadersTooLarge(Exception):
+    """Leaves the parser; see `send_400_response`."""
+
+
 class BoundedConnection(HttpToolsProtocol):
     """Closes a connection whose headers trickle in or do not end. A body is bounded by whoever reads it."""
 
-    _header_bytes = 0
+    # From the connection, or from the first byte of a later request, to the end of its headers.
+    header_s_max = 10.0
+
     _in_headers = False
+    _piece_bytes = 0
+    # Of the pieces that the headers came in. In the first, the end of another request may stand before them.
+    _first_bytes = 0
+    _later_bytes = 0
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -36,32 +49,58 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        # Most requests come in one piece and have no headers open here: they pay for one comparison.
+        # The parser drops the body of a request that offers to change to another protocol, as Java's own client does
+        # with each. No offer is ever taken, so the header may as well have another name, of the same length.
+        if b"pgrade:" in data:
+            data = _OFFER.sub(b"\r\nX-Offer:", data)
+        self._piece_bytes = len(data)
         if self._in_headers:
-            self._header_bytes += len(data)
-            if self._header_bytes > HEADER_BYTES_MAX:
+            self._later_bytes += len(data)
+        super().data_received(data)
+        # Most requests come in one piece and are under way here: they pay for a few comparisons.
+        if self._in_headers:
+            if self._later_bytes > HEADER_BYTES_MAX:
                 self._end(_TOO_LARGE)
             elif self._deadline is None:
                 self._expect_headers()
+        elif self._deadline is None and self.cycle is not None and self.cycle.response_complete:
+            # Line ends between requests, or a body that nobody reads: they stop the clock of an idle connection.
+            self._expect_headers()
 
     def on_message_begin(self) -> None:
         self._in_headers = True
-        self._header_bytes = 0
+        self._first_bytes = self._piece_bytes
+        self._later_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
+        if self._first_bytes + self._later_bytes > HEADER_BYTES_MAX and self._headers_bytes() > HEADER_BYTES_MAX:
+            raise _HeadersTooLarge
         self._disarm()
         super().on_headers_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """As in the base class, which calls it for whatever the parser or a callback of ours raises."""
+        if not self._in_headers and self.headers is not None and self._headers_bytes() > HEADER_BYTES_MAX:
+            self._end(_TOO_LARGE)
+        else:
+            super().send_400_response(msg)
+
+    def _headers_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
     def _expect_headers(self) -> None:
-        self._deadline = self.loop.call_later(HEADER_S_MAX, self._end, _TOO_SLOW)
+        self._deadline = self.loop.call_later(self.header_s_max, self._end_slow)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _end_slow(self) -> None:
+        # Where there was an answer and no new request, nobody waits for another.
+        self._end(_TOO_SLOW if self._in_headers or self.cycle is None else b"")
 
     def _end(self, answer: bytes) -> None:
         self._disarm()
@@ -69,3 +108,8 @@ class BoundedConnection(HttpToolsProtocol):
         if not transport.is_closing():
             transport.write(answer)
             transport.close()
+
+
+def connection_class(*, header_s_max: float) -> type[BoundedConnection]:
+    """The connection with a node's setting: the server makes its connections itself and passes nothing on."""
+    return type("Connection", (BoundedConnection,), {"header_s_max": header_s_max})

@@ -25,12 +25,14 @@ from openusher.sevu.registry import Ask, CommandKind
 from openusher.sevu.tickets import IssueTicket, RevokeTicket, ShowTicket, issued_members, status_members
 from openusher.usher import Usher
 from openusher.web.asgi import (
+    CLOSE,
     BodyTooLarge,
     BodyTooSlow,
     ClientGone,
     Receive,
     Scope,
     Send,
+    after_too_large,
     header,
     read_body,
     send_answer,
@@ -38,8 +40,6 @@ from openusher.web.asgi import (
 
 _FOLDERS = ("", "/stable", "/dev", "/cp/api/0.8")
 PATHS = frozenset(path or "/" for folder in _FOLDERS for path in (folder, f"{folder}/"))
-
-_CLOSE = (b"connection", b"close")
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +67,10 @@ class SevuEndpoint:
             reply = failure(refusal, spent_s=time.perf_counter() - began)
         except BodyTooLarge:
             reply = failure(refused(codes.TOO_LARGE), spent_s=time.perf_counter() - began)
-            headers.append(_CLOSE)
+            headers.extend(after_too_large(scope))
         except BodyTooSlow:
             reply = failure(refused(codes.TOO_SLOW), spent_s=time.perf_counter() - began)
-            headers.append(_CLOSE)
+            headers.append(CLOSE)
         except ClientGone:
             return
         content_type = (b"content-type", media_type(form).encode())

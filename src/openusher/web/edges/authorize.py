@@ -24,6 +24,7 @@ from openusher.model.limits import (
 from openusher.usher import Usher
 from openusher.web.asgi import (
     BODY_BYTES_MAX,
+    CLOSE,
     JSON,
     BodyTooLarge,
     BodyTooSlow,
@@ -31,6 +32,7 @@ from openusher.web.asgi import (
     Receive,
     Scope,
     Send,
+    after_too_large,
     header,
     read_body,
     send_answer,
@@ -132,9 +134,10 @@ class AuthorizeEndpoint:
         except AttemptIdReused as error:
             await _refuse(send, 409, "attempt_id", str(error))
         except BodyTooLarge:
-            await _refuse(send, 413, "", f"the body is longer than {BODY_BYTES_MAX} bytes", (b"connection", b"close"))
+            problem = f"the body is longer than {BODY_BYTES_MAX} bytes"
+            await _refuse(send, 413, "", problem, *after_too_large(scope))
         except BodyTooSlow:
-            await _refuse(send, 408, "", "the body did not arrive in time", (b"connection", b"close"))
+            await _refuse(send, 408, "", "the body did not arrive in time", CLOSE)
         except ClientGone:
             return
         except StoreError as error:

@@ -1,0 +1,129 @@
+"""Clients that send a byte now and then, by the hundred: they are cut off, and nobody else waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+import urllib.parse
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.rawhttp import request
+from tests.nodes import running_node
+from tests.sevuclient import Account, Connection, signed_text
+
+SENDERS_A_KIND = 100
+# Shorter than a real node's 10 s.
+REQUEST_S_MAX = 4
+CUT_OFF_S_MAX = 15
+
+
+class Sender:
+    """Sends `head` whole, then a `drip` at a time, until the node ends the connection; keeps what the node said. Without
+    a head it stays silent."""
+
+    def __init__(self, url: str, head: bytes, drip: bytes = b"x") -> None:
+        parts = urllib.parse.urlsplit(url)
+        self._address = (parts.hostname, parts.port)
+        self._head = head
+        self._drip = drip
+        self.connected = asyncio.Event()
+        self.received = b""
+
+    async def run(self) -> None:
+        reader, writer = await asyncio.open_connection(*self._address)
+        writer.write(self._head)
+        self.connected.set()
+        trickling = asyncio.create_task(self._trickle(writer))
+        with contextlib.suppress(ConnectionResetError):
+            self.received = await reader.read()
+        trickling.cancel()
+        writer.close()
+
+    async def _trickle(self, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while self._head:
+                await asyncio.sleep(0.5)
+                writer.write(self._drip)
+
+
+async def other_requests(url: str, account: Account, until: asyncio.Event) -> list[float]:
+    """Ask both endpoints over one connection until told to stop; returns how long each answer took, in seconds."""
+    spent = []
+    with Connection(url) as connection:
+        while not until.is_set():
+            began = time.monotonic()
+            await asyncio.to_thread(ask_both, connection, account)
+            spent.append(time.monotonic() - began)
+    return spent
+
+
+def ask_both(connection: Connection, account: Account) -> None:
+    status, answer = connection.authorize(account, key="k", password="p")
+    assert (status, answer["reason"]) == (200, "Invalid Auth Token")
+    assert connection.post_text(signed_text(account, "sevu.errorcount"))["code"] == 2051
+
+
+async def besiege(url: str, account: Account) -> tuple[dict[str, list[bytes]], int, float, float]:
+    """All senders at once beside other requests. Returns what each kind of sender was told, how many others were
+    answered while every sender hung, the longest of them, and how long the last sender held out."""
+    bearer = f"Bearer {account.edge_token}"
+    heads = {
+        "silent": b"",
+        "headers": b"POST /stable/ HTTP/1.1\r\nhost: usher\r\nx: ",
+        "command": request("POST", "/stable/", b"json=", content_length="5000"),
+        "question": request("POST", "/v1/authorize", b"{", content_length="500", authorization=bearer),
+        "chunks": request("POST", "/stable/", transfer_encoding="chunked") + b"1000\r\n",
+    }
+    senders = {kind: [Sender(url, head) for _ in range(SENDERS_A_KIND)] for kind, head in heads.items()}
+    every = [sender for kind in senders.values() for sender in kind]
+    began = time.monotonic()
+    running = [asyncio.create_task(sender.run()) for sender in every]
+    await asyncio.gather(*(sender.connected.wait() for sender in every))
+    one_ended = asyncio.Event()
+    for task in running:
+        task.add_done_callback(lambda _: one_ended.set())
+    spent = await other_requests(url, account, one_ended)
+    await asyncio.wait_for(asyncio.gather(*running), CUT_OFF_S_MAX + REQUEST_S_MAX)
+    told = {kind: [sender.received for sender in found] for kind, found in senders.items()}
+    return told, len(spent), max(spent), time.monotonic() - began
+
+
+def test_five_hundred_slow_senders_are_cut_off_and_delay_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USHER_REQUEST_S_MAX", str(REQUEST_S_MAX))
+    with running_node(tmp_path / "data", "--log", "ledger") as node:
+        account = node.create_account("site")
+        told, answered, longest_s, spent_s = asyncio.run(besiege(node.url, account))
+
+        assert answered >= 20
+        assert longest_s < REQUEST_S_MAX
+        assert spent_s < CUT_OFF_S_MAX
+        for kind in ("silent", "headers", "question"):
+            assert {received[:13] for received in told[kind]} == {b"HTTP/1.1 408 "}, kind
+        for kind in ("command", "chunks"):
+            codes = {json.loads(received.partition(b"\r\n\r\n")[2])["code"] for received in told[kind]}
+            assert codes == {9004}, kind
+        with node.connect() as connection:
+            assert connection.count(account) == answered
+
+
+def test_a_connection_is_closed_on_which_only_leftovers_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Line ends between requests, or the rest of a body that was refused: both stop the clock of an idle connection."""
+    monkeypatch.setenv("USHER_REQUEST_S_MAX", "1")
+
+    async def hold(url: str) -> list[bytes]:
+        ends = Sender(url, request("GET", "/healthz"), b"\r\n")
+        body = Sender(url, request("PUT", "/stable/", b"x", content_length="1000000"))
+        await asyncio.wait_for(asyncio.gather(ends.run(), body.run()), CUT_OFF_S_MAX)
+        return [ends.received, body.received]
+
+    with running_node(tmp_path / "data", "--log", "ledger") as node:
+        received = asyncio.run(hold(node.url))
+
+    assert [each.count(b"HTTP/1.1 ") for each in received] == [1, 1]
+    assert [each.startswith(b"HTTP/1.1 200 OK") for each in received] == [True, True]
