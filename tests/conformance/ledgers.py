@@ -23,6 +23,7 @@ class Fault(StrEnum):
     NONE = "works"
     FULL = "refuses writes"
     SYNC = "takes writes and fails to sync them"
+    SYNC_ONCE = "fails one sync and then works"
 
 
 class LedgerBench(Protocol):
@@ -119,7 +120,9 @@ class _File(apsw.VFSFile):
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
-        if self._disk.fault is Fault.SYNC:
+        if self._disk.fault in (Fault.SYNC, Fault.SYNC_ONCE):
+            if self._disk.fault is Fault.SYNC_ONCE:
+                self._disk.fault = Fault.NONE
             raise apsw.IOError("input/output error")
         super().xSync(flags)
 

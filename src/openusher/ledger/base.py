@@ -143,7 +143,7 @@ class Ledger(Protocol):
         ...
 
     async def add_api_key(self, key: ApiKey) -> None:
-        """Raises AlreadyExists for one that is taken."""
+        """Raises AlreadyExists for one that is taken, NotAuthorised for an unknown cdn."""
         ...
 
     async def next_block(self, *, now_ms: int) -> Block | None:

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
 from openusher.errors import (
     AlreadyExists,
+    CallerError,
     CommitUnknown,
     InvalidParameter,
     LedgerUnavailable,
@@ -102,6 +103,9 @@ class SqliteLedger:
 
     async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
         assert 0 < len(operations) <= BATCH_OPERATIONS_MAX
+        return await _to_its_end(self._commit_batch(operations, now_ms=now_ms))
+
+    async def _commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
         async with self._writing:
             await self._be_sound()
             try:
@@ -141,6 +145,9 @@ class SqliteLedger:
 
     async def _write(self, statements: Callable[[apsw.Connection], T]) -> T:
         """Run `statements` and commit them, durably, on their own."""
+        return await _to_its_end(self._commit_alone(statements))
+
+    async def _commit_alone(self, statements: Callable[[apsw.Connection], T]) -> T:
         async with self._writing:
             await self._be_sound()
             with self._transaction():
@@ -154,14 +161,17 @@ class SqliteLedger:
     async def _commit(self, counters: Counters) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await asyncio.shield(loop.run_in_executor(self._committer, self._connection.execute, "COMMIT"))
+            await loop.run_in_executor(self._committer, self._connection.execute, "COMMIT")
         except (apsw.FullError, apsw.BusyError, apsw.ReadOnlyError) as error:
             self._roll_back()
             raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
         except apsw.Error as error:
             log.error("ledger.commit_unknown: %s", error)
             self._is_sound = False
-            await self._be_sound()
+            try:
+                await self._be_sound()
+            except LedgerUnavailable:
+                raise CommitUnknown("the ledger's disk fails; what was asked may or may not be written") from error
             if self._counters.last_batch != counters.last_batch:
                 raise LedgerUnavailable("the ledger could not be written") from error
         self._counters = counters
@@ -171,7 +181,7 @@ class SqliteLedger:
             self._connection.execute("ROLLBACK")
 
     async def _be_sound(self) -> None:
-        """After a commit of unknown outcome: reopen, see what was written, sync it. Raises CommitUnknown."""
+        """After a commit of unknown outcome: reopen, see what was written, sync it. Raises LedgerUnavailable."""
         if self._is_sound:
             return
         await asyncio.get_running_loop().run_in_executor(self._committer, self._reopen)
@@ -185,7 +195,7 @@ class SqliteLedger:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._counters = _read_counters(self._connection)
         except (apsw.Error, UsherError) as error:
-            raise CommitUnknown("the ledger's disk fails; what was last asked may or may not be written") from error
+            raise LedgerUnavailable("the ledger's disk fails") from error
 
     async def _read(self, question: Callable[[apsw.Connection], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -237,6 +247,8 @@ class SqliteLedger:
         try:
             return await self._write(statements)
         except apsw.ConstraintError as error:
+            if str(error).startswith("FOREIGN KEY"):
+                raise NotAuthorised("there is no account with this cdn") from error
             # SQLite's text ends with the column: "UNIQUE constraint failed: accounts.name".
             column = str(error).rpartition(".")[2]
             raise AlreadyExists(f"{column}: another account has it; choose another") from error
@@ -307,9 +319,16 @@ class _OpenTransaction:
             raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
 
 
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Let a write run to its end although its asker is cancelled: a commit cannot be called back, and whoever writes
+    next must not meet it half done."""
+    return await asyncio.shield(asyncio.get_running_loop().create_task(work))
+
+
 # What one operation's content can raise, while the file is well: constraints, lengths, numbers past 63 bits, text
-# that is no Unicode, types that no column takes.
+# that is no Unicode, types that no column takes, a ticket whose rules cannot be read.
 _CONTENT_ERRORS = (
+    CallerError,
     apsw.ConstraintError,
     apsw.MismatchError,
     apsw.TooBigError,
