@@ -79,6 +79,9 @@ class Gate:
             raise Busy("the node is at its limit")
 
     def _expected_wait_s(self) -> float:
+        # Whoever meets an idle gate is let in, however slow it was: only a commit can show that it is fast again.
+        if not self._queue and self._batch_began is None:
+            return 0.0
         batches = 1 + len(self._queue) // BATCH_OPERATIONS_MAX
         expected = batches * self._commit_s
         if self._batch_began is not None:
