@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import lru_cache
 
 import msgspec
@@ -11,6 +12,8 @@ from openusher.errors import InvalidParameter
 
 _MAPPED = 0xFFFF << 32
 _ALL = 2**128 - 1
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_DOTTED = re.compile(r"\.".join([_OCTET] * 4))
 TAKEN = "give an IPv4 or IPv6 address, or a net such as 192.0.2.0/24"
 
 
@@ -44,6 +47,11 @@ def parse_address(text: str) -> int:
 
 @lru_cache(maxsize=16_384)
 def _read_address(text: str) -> int:
+    dotted = _DOTTED.fullmatch(text)
+    if dotted:
+        # Most addresses are of this form, and the general way takes four times as long.
+        a, b, c, d = dotted.groups()
+        return _MAPPED | int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
     if "%" in text or not text.isascii():
         raise ValueError("not an address")
     address = ipaddress.ip_address(text)

@@ -239,8 +239,11 @@ class Batch:
         self._many(_INSERT_ATTEMPTS, self._attempt_rows)
         self._many(_INSERT_ANSWERS, self._answer_rows)
         self._many(_INSERT_REPLAYS, self._replay_rows)
-        self._connection.execute(_PRUNE_ANSWERS, (self._now_ms - ANSWER_KEPT_MS, _PRUNED_ROWS_MAX))
-        self._connection.execute(_PRUNE_REPLAYS, (self._now_ms, _PRUNED_ROWS_MAX))
+        # Only whoever adds has to make room: a lone decision pays for neither.
+        if self._answer_rows:
+            self._connection.execute(_PRUNE_ANSWERS, (self._now_ms - ANSWER_KEPT_MS, _PRUNED_ROWS_MAX))
+        if self._replay_rows:
+            self._connection.execute(_PRUNE_REPLAYS, (self._now_ms, _PRUNED_ROWS_MAX))
         self._connection.execute(_UPDATE_NODE, (self._now_ms, self._last_batch, self._last_attempt))
 
     def _many(self, statement: str, rows: Sequence[Row]) -> None:
