@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -60,6 +61,9 @@ class Engine(Protocol):
 
     async def close(self) -> None: ...
 
+
+# `Code: 241. DB::Exception: … (MEMORY_LIMIT_EXCEEDED)`: the last name is the engine's own, whatever stands before it.
+ERROR_NAME = re.compile(r"\(([A-Z][A-Z0-9_]+)\)")
 
 # What the engine calls files that are not as it wrote them.
 DAMAGE = frozenset(

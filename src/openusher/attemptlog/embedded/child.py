@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
 from pathlib import Path
 
 import msgspec
@@ -27,12 +26,16 @@ from openusher.attemptlog.embedded.wire import (
     body_size,
     framed,
 )
-from openusher.attemptlog.engine import Statement, error_of
+from openusher.attemptlog.engine import DAMAGE, ERROR_NAME, Statement, error_of
 from openusher.errors import LogDamaged, LogUnavailable, SetupError
 
 # Loading the parts of a large log takes seconds; a disk that is asleep, more.
 _READY_S_MAX = 60.0
-_STDERR_LINES_KEPT = 8
+# The reason for a failed start is its last lines; chDB puts a whole CREATE TABLE into one.
+_STDERR_BYTES_KEPT = 32_768
+_STDERR_LINES_SHOWN = 8
+_STDERR_LINE_MAX = 300
+_LAST_WORDS_S_MAX = 1.0
 PROCESS = "openusher.attemptlog.embedded.process"
 _decoder = msgspec.msgpack.Decoder(ToDoor)
 
@@ -41,15 +44,21 @@ class Child:
     """A started log process. `gone` is set once it can answer nothing any more; it then still has to be reaped."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: subprocess.Popen[bytes],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        stderr: asyncio.StreamReader,
     ) -> None:
+        loop = asyncio.get_running_loop()
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._said = b""
+        self._hearing = loop.create_task(self._hear(stderr), name="log process, what it says")
+        self._listening: asyncio.Task[None] | None = None
         self._answers: dict[int, asyncio.Future[bytes]] = {}
         self._number = 0
-        self._said: deque[str] = deque(maxlen=_STDERR_LINES_KEPT)
-        self._tasks: list[asyncio.Task[None]] = []
         self.gone = asyncio.Event()
         self.version = ""
 
@@ -83,9 +92,10 @@ class Child:
     async def reap(self) -> None:
         """Kill it and return once it is no more, its lock and memory given up."""
         self.kill()
-        await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
-        for task in self._tasks:
-            task.cancel()
+        await self._wait()
+        self._hearing.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
         self._writer.close()
         self._fail_all(LogUnavailable("the attempt log's process ended"))
 
@@ -100,10 +110,17 @@ class Child:
                 pass
         await self.reap()
 
+    async def _wait(self) -> int:
+        """Return its status once it is no more, and all that it said is heard."""
+        status = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        await asyncio.wait([self._hearing], timeout=_LAST_WORDS_S_MAX)
+        return status
+
     def _send(self, message: ToProcess) -> None:
         self._writer.write(framed(message))
 
-    async def _await_ready(self) -> None:
+    async def become_ready(self) -> None:
+        """Return once it answers; raises as `launch` does."""
         try:
             async with asyncio.timeout(_READY_S_MAX):
                 message = await self._receive()
@@ -114,17 +131,27 @@ class Child:
         match message:
             case Ready():
                 self.version = message.version
-            case Refused(damaged=True):
-                raise LogDamaged(message.problem)
+                self._listening = asyncio.get_running_loop().create_task(self._listen(), name="log process, answers")
             case Refused():
-                raise SetupError(f"{message.problem}; mend that, or count without it: --log ledger")
+                raise await self._refused(message.problem)
             case _:
                 raise LogUnavailable("the attempt log's process spoke before it was ready")
 
+    async def _refused(self, problem: str) -> SetupError | LogDamaged:
+        await self._wait()
+        # The engine's own exception is empty here; what it found stands on stderr, where no viewer's value is yet.
+        names = set(ERROR_NAME.findall(self._said.decode(errors="replace")))
+        named = ", ".join(sorted(names))
+        if names & DAMAGE:
+            return LogDamaged(f"{problem}: its data is damaged ({named})")
+        why = f" ({named})" if named else ""
+        return SetupError(f"{problem}{why}; mend that, or count without it: --log ledger")
+
     async def _ended_early(self) -> SetupError:
-        status = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        status = await self._wait()
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        said = "".join(f"\n  {line}" for line in self._said)
+        lines = self._said.decode(errors="replace").splitlines()[-_STDERR_LINES_SHOWN:]
+        said = "".join(f"\n  {line[:_STDERR_LINE_MAX]}" for line in lines)
         return SetupError(
             "the attempt log's engine (chDB) cannot run on this machine: its process "
             f"{how} while starting; count without it: --log ledger{said}"
@@ -163,8 +190,8 @@ class Child:
 
     async def _hear(self, stderr: asyncio.StreamReader) -> None:
         """Read what it says, so that it never waits for a reader, and keep the end."""
-        while line := await stderr.readline():
-            self._said.append(line.decode(errors="replace").rstrip()[:300])
+        while said := await stderr.read(_STDERR_BYTES_KEPT):
+            self._said = (self._said + said)[-_STDERR_BYTES_KEPT:]
 
 
 async def launch(folder: Path, *, memory_bytes_max: int) -> Child:
@@ -174,17 +201,15 @@ async def launch(folder: Path, *, memory_bytes_max: int) -> Child:
     """
     process, ours = _spawn(folder, memory_bytes_max=memory_bytes_max)
     reader, writer = await asyncio.open_connection(sock=ours)
-    child = Child(process, reader, writer)
-    loop = asyncio.get_running_loop()
     stderr = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stderr), process.stderr)
-    child._tasks.append(loop.create_task(child._hear(stderr), name="log process, what it says"))
+    child = Child(process, reader, writer, stderr)
     try:
-        await child._await_ready()
+        await child.become_ready()
     except BaseException:
         await child.reap()
         raise
-    child._tasks.append(loop.create_task(child._listen(), name="log process, answers"))
     return child
 
 

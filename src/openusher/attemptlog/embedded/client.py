@@ -14,17 +14,20 @@ from openusher.attemptlog.embedded.child import Child, launch
 from openusher.attemptlog.embedded.turns import Turns
 from openusher.attemptlog.embedded.wire import HANDLES
 from openusher.attemptlog.engine import Engine, Lane, Statement
-from openusher.errors import LogUnavailable, SetupError, StoreError
+from openusher.errors import LogDamaged, LogUnavailable, SetupError, StoreError
 
 # Statements of one account that may wait in one lane; more are refused at once.
 _LINE_MAX = 64
 # The engine stops a statement at its limit by itself; a process that still owes the answer so much later hangs.
 _GRACE_S = 3.0
 _END_S_MAX = 5.0
+# The pause before the next process doubles while they keep dying: a start costs a second of a core.
 _RESTART_S_MIN = 0.1
-_RESTART_S_MAX = 10.0
-# A process that has lived so long did not fail because of how it was started.
-_PROVEN_S = 60.0
+_RESTART_S_MAX = 2.0
+# One that could not even open the log waits for a person, who should not find a busy machine.
+_REFUSED_S_MAX = 30.0
+# A process that has lived so long did not die of how it was started.
+_PROVEN_S = 10.0
 
 _rows = msgspec.json.Decoder(list[Any])
 log = logging.getLogger(__name__)
@@ -62,7 +65,17 @@ class EmbeddedEngine:
         return None if self._child is None else self._child.pid
 
     async def start(self) -> None:
-        await self._launch()
+        """Start the process. After LogDamaged it is tried again in the background, so that a node can go on deciding
+        while someone restores the log's files."""
+        try:
+            await self._launch()
+        except LogDamaged as error:
+            self._away = error
+            self._keep_tasks()
+            raise
+        self._keep_tasks()
+
+    def _keep_tasks(self) -> None:
         loop = asyncio.get_running_loop()
         self._tasks.append(loop.create_task(self._keep_running(), name="log process, kept running"))
         for lane, handles in HANDLES.items():
@@ -123,27 +136,29 @@ class EmbeddedEngine:
     async def _keep_running(self) -> None:
         pause_s = _RESTART_S_MIN
         while True:
-            child = self._child
-            if child is not None:
-                started = time.monotonic()
-                await child.gone.wait()
-                self._child = None
-                self._away = LogUnavailable("the attempt log is starting again")
-                # Before another starts: two of them must never have the folder open.
-                await child.reap()
-                log.error("log.ended pid=%d", child.pid)
-                if time.monotonic() - started >= _PROVEN_S:
-                    pause_s = _RESTART_S_MIN
+            if self._child is not None:
+                lived_s = await self._see_end(self._child)
+                pause_s = _RESTART_S_MIN if lived_s >= _PROVEN_S else min(pause_s, _RESTART_S_MAX)
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _RESTART_S_MAX)
+            pause_s = min(2 * pause_s, _REFUSED_S_MAX)
             try:
                 await self._launch()
-            except SetupError as error:
-                self._away = LogUnavailable(str(error))
-                log.error("log.refused: %s", error)
             except StoreError as error:
                 self._away = error
                 log.error("log.refused: %s", error)
+            except SetupError as error:
+                self._away = LogUnavailable(str(error))
+                log.error("log.refused: %s", error)
+
+    async def _see_end(self, child: Child) -> float:
+        """Return once it is gone and reaped, with how long it lived: two must never have the folder open."""
+        seen = time.monotonic()
+        await child.gone.wait()
+        self._child = None
+        self._away = LogUnavailable("the attempt log is starting again")
+        await child.reap()
+        log.error("log.ended pid=%d", child.pid)
+        return time.monotonic() - seen
 
 
 _: type[Engine] = EmbeddedEngine

@@ -45,10 +45,9 @@ class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
-    """The log cannot be opened; the process exits. `damaged`: because of what its files hold."""
+    """The log cannot be opened; the process exits, and what the engine said about it is on its stderr."""
 
     problem: str
-    damaged: bool
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
