@@ -22,8 +22,8 @@ CUT_OFF_S_MAX = 15
 
 
 class Sender:
-    """Sends `head` whole, then a `drip` at a time, until the node ends the connection; keeps what the node said. Without
-    a head it stays silent."""
+    """Sends `head` whole, then `drip` again and again until the node ends the connection; keeps what the node said.
+    Without a head it stays silent."""
 
     def __init__(self, url: str, head: bytes, drip: bytes = b"x") -> None:
         parts = urllib.parse.urlsplit(url)
