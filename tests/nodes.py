@@ -21,12 +21,24 @@ _READY = "usher is ready on "
 
 
 class Node:
-    """A started node. Logs go to `serve.log` beside its data folder."""
+    """A started node. Logs go to `serve.log` beside its data folder.
 
-    def __init__(self, data: Path, *flags: str, command: tuple[str, ...] = ("-m", "openusher", "serve")) -> None:
+    `command` is what Python runs in the place of `usher serve`, `within` what runs Python, `settings` go into its
+    environment.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *flags: str,
+        command: tuple[str, ...] = ("-m", "openusher", "serve"),
+        within: tuple[str, ...] = (),
+        settings: dict[str, str] | None = None,
+    ) -> None:
         self.data = data
         self.log_file = data.with_name(f"{data.name}.serve.log")
-        self._arguments = [sys.executable, *command, "--data", str(data), "--port", "0", *flags]
+        self._arguments = [*within, sys.executable, *command, "--data", str(data), "--port", "0", *flags]
+        self._environment = {**os.environ, "COLUMNS": "200", **(settings or {})}
         self.process: subprocess.Popen[str]
         self.url = ""
 
@@ -34,7 +46,7 @@ class Node:
         """Start the process and return once it says that it is ready."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                self._arguments, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "COLUMNS": "200"}
+                self._arguments, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment
             )
         line = self._read_line()
         assert line.startswith(_READY), f"the node did not start: {line!r}\n{self.log_file.read_text()[-4000:]}"

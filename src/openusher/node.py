@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import msgspec
 
 from openusher.attemptlog.base import AttemptLog
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
-from openusher.errors import SetupError
+from openusher.errors import LogDamaged, SetupError
 from openusher.gate import Gate
 from openusher.ledger.base import Ledger
 from openusher.ledger.folder import DataFolder, hold_folder
@@ -23,6 +24,8 @@ from openusher.shipper import Shipper, Step
 from openusher.usher import Usher, wall_ms
 
 _DISK_CHECK_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class Seams(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +97,11 @@ async def _open_log(settings: Settings, folder: DataFolder, ledger: Ledger) -> A
     attempt_log = open_embedded_log(
         folder.log_folder, memory_bytes_max=settings.log_memory_bytes_max, count_s_max=settings.count_s_max
     )
-    await attempt_log.start()
+    try:
+        await attempt_log.start()
+    except LogDamaged as error:
+        # Decisions go on, and every count says why there is none, until someone has restored the log's files.
+        log.error("log.damaged: %s", error)
     return attempt_log
 
 

@@ -53,7 +53,7 @@ class Shipper:
         self._age_ms_max = age_s_max * 1000
         self._wall_ms = wall_ms
         self._on_step = on_step
-        self._verified_start = 0
+        self._verified_start = -1
         self._verifying = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.fault: str | None = None
@@ -84,12 +84,13 @@ class Shipper:
             raise CountUnavailable(f"{self.fault}; run usher check")
 
     async def _verify(self) -> None:
+        # The log first: what is shipped while we ask is then among the ledger's blocks, and no fault.
+        newest = await self._log.newest_block()
         blocks = await self._ledger.blocks()
         shipped = [block for block in blocks if block.shipped]
         upto = max((block.number for block in shipped), default=0)
         but = tuple(block.number for block in blocks if not block.shipped and block.number <= upto)
         expected = sum(block.rows for block in shipped)
-        newest = await self._log.newest_block()
         last_assigned = max((block.number for block in blocks), default=0)
         self.fault = None
         if newest > last_assigned:
@@ -97,6 +98,18 @@ class Shipper:
         for table, rows in (await self._log.rows_by_table(Horizon(upto=upto, but=but))).items():
             if rows != expected:
                 self._fail(f"table {table} of the attempt log holds {rows} attempts of {expected} shipped")
+        for block in blocks:
+            if not block.shipped:
+                await self._verify_unshipped(block)
+
+    async def _verify_unshipped(self, block: Block) -> None:
+        """A block between two steps is in each table whole or not at all; a fault seen before is not forgotten."""
+        for table in await self._log.tables():
+            try:
+                await self._holds(block, table)
+            except LogDamaged:
+                if self.fault is None:
+                    raise
 
     def _fail(self, fault: str) -> None:
         self.fault = fault
@@ -113,8 +126,10 @@ class Shipper:
                     await self._delete_shipped()
                     await asyncio.sleep(_POLL_S)
                 retry_s = _POLL_S
-            except (StoreError, LogDamaged) as error:
-                log.warning("shipper.waits: %s", error)
+            except Exception as error:
+                # Nobody awaits this task: whatever broke must be seen, and must not end shipping for good.
+                is_known = isinstance(error, StoreError)
+                log.warning("shipper.waits: %s", error, exc_info=None if is_known else error)
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, _RETRY_S_MAX)
 

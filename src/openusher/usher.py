@@ -268,7 +268,10 @@ class Usher:
         """What is wrong with ledger and log, a sentence each with its repair; empty when all is sound."""
         faults = await self._ledger.check(quick=quick)
         if self._log.ships:
-            faults.extend(await find_log_faults(self._ledger, self._log, quick=quick))
+            try:
+                faults.extend(await find_log_faults(self._ledger, self._log, quick=quick))
+            except LogDamaged as error:
+                faults.append(f"the attempt log cannot be read: {error}; stop the node and restore its log folder")
         return faults
 
     async def check_ready(self) -> None:
