@@ -1,0 +1,130 @@
+"""Fill in what the pages have from the code: `python -m docs.generate`. A test holds the pages against the code.
+
+A page carries what is made between two comments that a reader does not see; the rest of it is written by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic.fields import FieldInfo
+from typer.testing import CliRunner
+
+from openusher.cli.main import app
+from openusher.settings import Settings
+from openusher.sevu.codes import CODES
+
+DOCS = Path(__file__).resolve().parent
+RESULTS = DOCS.parent / "bench" / "results.json"
+
+BEGIN = "<!-- made by python -m docs.generate -->"
+END = "<!-- end of what is made -->"
+_HELP_WIDTH = 100
+
+
+def codes_table() -> str:
+    """Every code of `sevu/codes.py`."""
+    rows = [
+        f"| {code.display()} | {code.name} | {code.sentence} | {'success' if code.success else 'failure'} | "
+        f"{'Usher' if code.ours else 'ScaleEngine'} |"
+        for code in CODES
+    ]
+    return "\n".join(["| code | name | message | status | from |", "|---|---|---|---|---|", *rows])
+
+
+def settings_table() -> str:
+    """Every setting with its flag, its default, what it takes, and its sentence."""
+    serve_help = help_of("serve")
+    rows = []
+    for name, field in settings_fields().items():
+        flag = f"--{name.replace('_', '-')}"
+        shown_flag = f"`{flag}`" if f"  {flag} " in serve_help else ""
+        rows.append(
+            f"| `USHER_{name.upper()}` | {shown_flag} | `{field.default}` | {_taken(field)} | {field.description} |"
+        )
+    return "\n".join(["| variable | flag | default | takes | what it does |", "|---|---|---|---|---|", *rows])
+
+
+def settings_fields() -> dict[str, FieldInfo]:
+    """What an operator may set. `demo` is not among it: only `usher demo` sets it."""
+    return {name: field for name, field in Settings.model_fields.items() if name != "demo"}
+
+
+def _taken(field: FieldInfo) -> str:
+    if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+        return " or ".join(f"`{member}`" for member in field.annotation)
+    kinds: dict[Any, str] = {int: "a whole number", float: "a number", Path: "a path", str: "a text"}
+    bounds = [
+        f"{word} {getattr(limit, name):,}"
+        for name, word in {"ge": "from", "gt": "above", "le": "to"}.items()
+        for limit in field.metadata
+        if hasattr(limit, name)
+    ]
+    return " ".join([kinds[field.annotation], *bounds])
+
+
+def command_names(part: typer.Typer = app, before: str = "") -> Iterator[str]:
+    """Every command, as it is typed after `usher`; "" is `usher` itself. In the order of the help."""
+    yield before.strip()
+    for command in part.registered_commands:
+        yield f"{before} {command.name}".strip()
+    for group in part.registered_groups:
+        assert group.typer_instance is not None
+        yield from command_names(group.typer_instance, f"{before} {group.name}")
+
+
+def help_of(name: str) -> str:
+    """What `usher NAME --help` prints, at a fixed width."""
+    shown = CliRunner().invoke(
+        app, [*name.split(), "--help"], prog_name="usher", terminal_width=_HELP_WIDTH, max_content_width=_HELP_WIDTH
+    )
+    return "\n".join(line.rstrip() for line in shown.stdout.strip().splitlines())
+
+
+def help_texts() -> str:
+    """The help of every command."""
+    return "\n\n".join(f"## {f'usher {name}'.strip()}\n\n```text\n{help_of(name)}\n```" for name in command_names())
+
+
+def restart_sentence() -> str:
+    """How long a node takes from its start until it is ready, from the results of the last `make bench`."""
+    if not RESULTS.exists():
+        return "How long this takes is not measured here yet: `make bench` does, and writes `bench/results.json`."
+    results = json.loads(RESULTS.read_text())
+    measured = [
+        f"{figure['value']:.1f} {figure['unit']} with `--log {figure['log']}` and "
+        f"{results['attempts_by_log'][figure['log']]:,} attempts"
+        for figure in results["figures"]
+        if figure["name"] == "ready after"
+    ]
+    return f"Measured by `make bench`, from the start of the process until it is ready: {'; '.join(measured)}."
+
+
+MADE: dict[str, Callable[[], str]] = {
+    "reference/codes.md": codes_table,
+    "reference/settings.md": settings_table,
+    "reference/cli.md": help_texts,
+    "explanation/promises.md": restart_sentence,
+}
+
+
+def filled(page: str, made: str) -> str:
+    """The text of a page with `made` between its comments."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{made}\n{END}{rest.split(END)[1]}"
+
+
+def main() -> None:
+    """Fill in every page of `MADE`."""
+    for name, make in MADE.items():
+        page = DOCS / name
+        page.write_text(filled(page.read_text(), make()))
+
+
+if __name__ == "__main__":
+    main()
