@@ -8,6 +8,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from openusher.web.asgi import BODY_CAME
+
 # Cookies and all, what a site or a media server sends is a few hundred bytes.
 HEADER_BYTES_MAX = 32 * 1024
 
@@ -79,6 +81,11 @@ class BoundedConnection(HttpToolsProtocol):
             raise _HeadersTooLarge
         self._disarm()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        # Mostly in the same piece as the headers: before the application is asked, which shares the scope.
+        self.scope[BODY_CAME] = True  # type: ignore[literal-required]
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """As in the base class, which calls it for whatever the parser or a callback of ours raises."""
