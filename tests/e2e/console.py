@@ -1,24 +1,28 @@
 """Reads the console sessions of a page and replays them on a real node, comparing what is shown with what comes.
 
-A session is a fenced block of language `console`: lines that begin with `$ ` are commands (a backslash at the end goes
-on), the rest is what they print. Values that a run draws or reads off a clock (keys, secrets, dates, times, ports) may
-differ; a drawn one that a page shows stands for the real one in all that follows. `…` stands for anything.
+A session is a fenced block of language `console`: lines that begin with `$ ` are commands (a backslash at the end or an
+open quote goes on), the rest is what they print. Values that a run draws or reads off a clock (keys, secrets, dates,
+times, ports) may differ; a drawn one that a page shows stands for the real one in all that follows. `…` stands for
+anything.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from openusher import __version__
 from tests.nodes import Node
 
 ROOT = Path(__file__).resolve().parents[2]
+SHOWN_ADDRESS = "127.0.0.1:8088"
 _COMMAND_S_MAX = 120
 
 # Drawn values are replaced in what follows; clock values are not, since two dates that look alike may be two dates.
@@ -53,7 +57,7 @@ def steps(page: str) -> Iterator[Step]:
     for block in re.findall(r"^```console\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, shown = part.partition("\n")
-            while command.endswith("\\"):
+            while command.endswith("\\") or command.count("'") % 2:
                 more, _, shown = shown.partition("\n")
                 command += f"\n{more}"
             yield Step(command, shown.rstrip("\n"))
@@ -72,6 +76,16 @@ class ConsoleSession:
     def close(self) -> None:
         if self._node is not None:
             assert self._node.stop() == 0
+            self._node = None
+
+    def going_on(self, folder: Path) -> ConsoleSession:
+        """A session in a copy of this one's folder, as it stands here; this one must be closed."""
+        shutil.copytree(self._folder, folder)
+        session = ConsoleSession(folder)
+        session._environment.update(self._environment)
+        session._real_by_shown.update(self._real_by_shown)
+        session._real_by_shown[SHOWN_ADDRESS] = urlsplit(session._serve()).netloc
+        return session
 
     def replay(self, step: Step) -> str:
         """Run a step and return what it printed; learn which real values the shown ones stand for.
@@ -93,10 +107,7 @@ class ConsoleSession:
 
     def _run(self, command: str) -> str:
         if command.startswith("usher serve"):
-            self._node = Node(self._folder / "usher-data", "--log", "ledger").start()
-            # Where the pages leave it out: usher call asks the port that the page's node would have.
-            self._environment["USHER_URL"] = f"{self._node.url}/stable/"
-            return f"usher is ready on {self._node.url} (version {__version__})"
+            return f"usher is ready on {self._serve()} (version {__version__})"
         if command.startswith("export "):
             name, _, value = command.removeprefix("export ").partition("=")
             self._environment[name] = value
@@ -117,6 +128,12 @@ class ConsoleSession:
             check=False,
         )
         return done.stdout
+
+    def _serve(self) -> str:
+        self._node = Node(self._folder / "usher-data", "--log", "ledger").start()
+        # Where a page leaves it out, usher call asks the port that the page's node would have.
+        self._environment["USHER_URL"] = f"{self._node.url}/stable/"
+        return self._node.url
 
 
 def _pattern(shown: str) -> tuple[str, list[tuple[str, str]]]:

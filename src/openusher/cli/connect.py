@@ -48,7 +48,10 @@ async def ask(client: httpx.AsyncClient, method: str, path: str, body: Any = Non
         answer = await client.request(method, path, json=body)
     except httpx.TransportError as error:
         fail(f"the node does not answer on its admin socket: {error}", Exit.UNREACHABLE)
-    content = answer.json()
+    try:
+        content = answer.json()
+    except ValueError:
+        fail(f"the node failed at this (status {answer.status_code}); its log says why")
     if answer.is_error:
         fail(content["error"])
     return content
