@@ -53,7 +53,9 @@ async def open_node(
     """
     folder = hold_folder(settings.data, create=create)
     try:
-        ledger = await SqliteLedger.open(folder.ledger_file, demo=settings.demo, vfs=seams.vfs)
+        ledger = await SqliteLedger.open(
+            folder.ledger_file, demo=settings.demo, read_s_max=settings.count_s_max, vfs=seams.vfs
+        )
         try:
             await _refuse_published_secret(ledger, settings)
             attempt_log = await _open_log(settings, folder, ledger) if with_log else LedgerOnlyLog()

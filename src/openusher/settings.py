@@ -49,7 +49,9 @@ class Settings(BaseSettings):
         description="Ship to the attempt log when so many attempts wait in the ledger …",
     )
     ship_age_s: float = Field(default=60.0, gt=0, description="… or when the oldest has waited so long.")
-    count_s_max: float = Field(default=10.0, gt=0, description="How long one count may run in the attempt log.")
+    count_s_max: float = Field(
+        default=10.0, gt=0, description="How long one count may run, in the ledger and in the attempt log."
+    )
     free_bytes_min: int = Field(
         default=200_000_000,
         ge=0,

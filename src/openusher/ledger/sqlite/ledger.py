@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +36,7 @@ from openusher.ledger.base import (
 from openusher.ledger.sqlite import blocks, search, store
 from openusher.ledger.sqlite.accounts import insert_account, insert_api_key, read_directory, update_account
 from openusher.ledger.sqlite.batch import Batch, Counters, ticket_of_row
+from openusher.ledger.sqlite.readers import Readers
 from openusher.ledger.sqlite.verify import find_faults
 from openusher.model.account import Account, ApiKey
 from openusher.model.block import Block
@@ -45,8 +45,6 @@ from openusher.model.ticket import Ticket
 
 T = TypeVar("T")
 
-# Two: a long count never holds up a short one, and more would only fight the door for its core.
-_READERS = 2
 _TICKET = """
 SELECT number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s
 FROM tickets WHERE cdn = ? AND key = ?
@@ -58,6 +56,8 @@ SELECT incarnation, last_attempt, last_block,
   (SELECT at_ms FROM attempts WHERE id > shipped_attempt ORDER BY id LIMIT 1), clock_ms
 FROM node
 """
+# How long a search of the ledger may take before it is broken off, in seconds.
+READ_S_MAX = 10.0
 _COUNTERS = "SELECT clock_ms, last_batch, last_attempt, (SELECT coalesce(max(number), 0) FROM tickets) FROM node"
 
 log = logging.getLogger(__name__)
@@ -69,20 +69,38 @@ class SqliteLedger:
     Statements of a write run on the loop, its commit on a thread: see batch.py for why.
     """
 
-    def __init__(self, file: Path, *, vfs: str | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        *,
+        read_s_max: float = READ_S_MAX,
+        wal_pages_max: int = store.WAL_PAGES_MAX,
+        vfs: str | None = None,
+    ) -> None:
         self._file = file
         self._vfs = vfs
         self._writing = asyncio.Lock()
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="ledger-read")
-        self._reader = threading.local()
-        self._reader_connections: list[apsw.Connection] = []
+        self._readers = Readers(self._connect_reader, seconds_max=read_s_max)
         self._is_sound = True
+        self._wal_pages_max = wal_pages_max
+        self._restarting_wal: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, file: Path, *, demo: bool = False, vfs: str | None = None) -> SqliteLedger:
-        """Open or create the ledger at `file`, migrated to this version. Raises SetupError."""
-        ledger = cls(file, vfs=vfs)
+    async def open(
+        cls,
+        file: Path,
+        *,
+        demo: bool = False,
+        read_s_max: float = READ_S_MAX,
+        wal_pages_max: int = store.WAL_PAGES_MAX,
+        vfs: str | None = None,
+    ) -> SqliteLedger:
+        """Open or create the ledger at `file`, migrated to this version. Raises SetupError.
+
+        A search that takes longer than `read_s_max` seconds is broken off. `wal_pages_max`: see `_restart_wal`.
+        """
+        ledger = cls(file, read_s_max=read_s_max, wal_pages_max=wal_pages_max, vfs=vfs)
         ledger._connection = await asyncio.get_running_loop().run_in_executor(
             ledger._committer, lambda: store.open_writer(file, demo=demo, vfs=vfs)
         )
@@ -175,6 +193,7 @@ class SqliteLedger:
             if self._counters.last_batch != counters.last_batch:
                 raise LedgerUnavailable("the ledger could not be written") from error
         self._counters = counters
+        self._watch_wal()
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -198,20 +217,30 @@ class SqliteLedger:
             raise LedgerUnavailable("the ledger's disk fails") from error
 
     async def _read(self, question: Callable[[apsw.Connection], T]) -> T:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._readers, lambda: question(self._reader_connection()))
-        except apsw.Error as error:
-            raise LedgerUnavailable(f"the ledger could not be read: {type(error).__name__}") from error
+        return await self._readers.ask(question)
 
-    def _reader_connection(self) -> apsw.Connection:
-        connection: apsw.Connection | None = getattr(self._reader, "connection", None)
-        if connection is None:
-            connection = store.open_reader(self._file, vfs=self._vfs)
-            search.prepare(connection)
-            self._reader.connection = connection
-            self._reader_connections.append(connection)
+    def _connect_reader(self) -> apsw.Connection:
+        connection = store.open_reader(self._file, vfs=self._vfs)
+        search.prepare(connection)
         return connection
+
+    def _watch_wal(self) -> None:
+        """After a commit: a WAL that readers keep from being used anew is taken from them."""
+        if store.wal_pages(self._connection) < self._wal_pages_max or self._restarting_wal is not None:
+            return
+        self._restarting_wal = asyncio.get_running_loop().create_task(self._restart_wal(), name="ledger, WAL restart")
+
+    async def _restart_wal(self) -> None:
+        """Without a pause between readers a WAL is never begun anew, and grows until the disk is full. Readers wait
+        here for a moment; writers only for the checkpoint itself."""
+        try:
+            async with self._readers.quiet(), self._writing:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._committer, store.restart_wal, self._connection)
+        except apsw.Error as error:
+            log.warning("ledger.wal_not_restarted: %s", type(error).__name__)
+        finally:
+            self._restarting_wal = None
 
     async def ticket(self, cdn: int, key: str) -> Ticket | None:
         rows = await self._read(lambda connection: list(connection.execute(_TICKET, (cdn, key))))
@@ -287,13 +316,14 @@ class SqliteLedger:
         return bool(await self._read(lambda connection: next(connection.execute("SELECT is_demo FROM node"))[0]))
 
     async def check(self, *, quick: bool) -> list[str]:
-        return await self._read(lambda connection: find_faults(connection, quick=quick))
+        # A check reads every page; how long that takes is the operator's own choice.
+        return await self._readers.ask(lambda connection: find_faults(connection, quick=quick), seconds_max=0)
 
     async def close(self) -> None:
+        if self._restarting_wal is not None:
+            await self._restarting_wal
         async with self._writing:
-            self._readers.shutdown()
-            for connection in self._reader_connections:
-                connection.close()
+            self._readers.close()
             await asyncio.get_running_loop().run_in_executor(self._committer, self._connection.close)
             self._committer.shutdown()
 

@@ -16,6 +16,8 @@ APPLICATION_ID = 0x55737231
 _SQLITE_VERSION_MIN = (3, 51, 3)
 # 16 MiB of WAL between checkpoints: fewer, larger ones, and still well under a second of recovery after a crash.
 _CHECKPOINT_PAGES = 4_000
+# 64 MiB: by then several checkpoints have found readers in their way.
+WAL_PAGES_MAX = 16_000
 _JOURNAL_BYTES_MAX = 64 * 1024 * 1024
 _WRITER_CACHE_KIB = 32 * 1024
 
@@ -54,6 +56,17 @@ def open_reader(file: Path, *, vfs: str | None = None) -> apsw.Connection:
     connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
     connection.set_busy_timeout(5_000)
     return connection
+
+
+def wal_pages(connection: apsw.Connection) -> int:
+    """How many pages the WAL holds, the checkpointed ones that are still in it included."""
+    pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+    return pages
+
+
+def restart_wal(connection: apsw.Connection) -> None:
+    """Move the WAL's pages into the file and begin it anew. Nobody may be reading. Raises apsw.Error."""
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
 
 def schema_version() -> int:
