@@ -116,7 +116,10 @@ class Usher:
     async def issue_ticket(
         self, ticket: NewTicket, *, api_key: str = "", replay_digest: str = "", replay_until_ms: int = 0
     ) -> Ticket:
-        """Create a ticket. Raises ReplayedCommand for a signature that has created one, AlreadyExists, Busy."""
+        """Create a ticket, whose texts have been checked.
+
+        Raises ReplayedCommand for a signature that has created one, AlreadyExists for a key that is taken, Busy.
+        """
         issue = Issue(ticket=ticket, api_key=api_key, replay_digest=replay_digest, replay_until_ms=replay_until_ms)
         return await self._gate.issue(issue)
 
@@ -207,7 +210,10 @@ class Usher:
         while True:
             try:
                 await self.shipper.be_verified()
-                return await ask()
+                start = self._log.starts
+                answer = await ask()
+                if self._log.starts == start:
+                    return answer
             except LogUnavailable as error:
                 if time.monotonic() >= deadline:
                     raise CountUnavailable("the attempt log does not answer; try again in a minute") from error

@@ -57,16 +57,15 @@ class DemoNode:
     async def import_page_ticket(self) -> None:
         """Take over the page's ticket under its own key."""
         ticket = {
-            "cdn": page.CDN,
             "key": page.KEY,
-            "password": page.PASS,
+            "pass": page.PASS,
             "app": page.APP,
             "video": page.VIDEO,
             "ip": "192.168.0.0/24",
-            "uses_limit": 4,
-            "expires_s": 4_102_444_800,
+            "uses": 4,
+            "expire": "2100-01-01",
         }
-        await self._ask("POST", "/tickets", ticket)
+        await self._ask("POST", f"/accounts/{page.CDN}/tickets", ticket)
 
     async def _ask(self, method: str, path: str, body: Any) -> Any:
         async with admin(Settings(data=self._data)) as client:

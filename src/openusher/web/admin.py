@@ -14,8 +14,9 @@ from starlette.routing import Route
 from openusher import __version__
 from openusher.errors import AlreadyExists, CallerError, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.account import Account, Secret
-from openusher.model.limits import NAME_BYTES_MAX, checked_text
-from openusher.model.ticket import NewTicket
+from openusher.model.limits import KEY_BYTES_MAX, NAME_BYTES_MAX, checked_text
+from openusher.sevu.parameters import Parameters
+from openusher.sevu.tickets import read_request
 from openusher.usher import Usher
 
 # A cdn is a positive number that fits a PHP client's integer.
@@ -47,7 +48,7 @@ def admin_app(usher: Usher) -> Starlette:
         Route("/accounts/{cdn:int}/disable", _guarded(admin.disable_account), methods=["POST"]),
         Route("/accounts/{cdn:int}/enable", _guarded(admin.enable_account), methods=["POST"]),
         Route("/accounts/{cdn:int}/keys", _guarded(admin.add_key), methods=["POST"]),
-        Route("/tickets", _guarded(admin.import_ticket), methods=["POST"]),
+        Route("/accounts/{cdn:int}/tickets", _guarded(admin.import_ticket), methods=["POST"]),
         Route("/check", _guarded(admin.check), methods=["POST"]),
         Route("/status", _guarded(admin.status), methods=["GET"]),
     ]
@@ -119,8 +120,15 @@ class _Admin:
         return {"cdn": key.cdn, "api_key": key.api_key, "secret": key.secret.reveal()}
 
     async def import_ticket(self, request: Request) -> dict[str, Any]:
-        wanted = msgspec.json.decode(await request.body(), type=NewTicket)
-        ticket = await self._usher.issue_ticket(wanted)
+        """Take over a ticket sold elsewhere: the parameters of sevu.request, and the `key` that it already has."""
+        members = msgspec.json.decode(await request.body(), type=dict[str, Any])
+        cdn = request.path_params["cdn"]
+        parameters = Parameters(members, {name: name for name in members})
+        now_s = self._usher.clock_ms // 1000
+        wanted = read_request(parameters, cdn=cdn, now_s=now_s).ticket
+        parameters.require("key")
+        key = parameters.text("key", bytes_max=KEY_BYTES_MAX) or ""
+        ticket = await self._usher.issue_ticket(msgspec.structs.replace(wanted, key=key))
         return {"key": ticket.key}
 
     async def check(self, request: Request) -> dict[str, Any]:
