@@ -25,8 +25,9 @@ class Exit(IntEnum):
 
 EXITS = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not reachable."
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without emoji: a pass may hold ":smile:", and what a call shows must be what it signed.
+out = Console(highlight=False, soft_wrap=True, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def fail(message: str, status: Exit = Exit.FAILED) -> NoReturn:
