@@ -125,7 +125,7 @@ def test_an_account_command_that_cannot_be_done_says_why(node: Node, account: Ac
         (("account", "create", "x", "--secret-file", str(tmp_path / "none"), *data), USAGE, "secret"),
         (("account", "disable", "77", *data), FAILED, "77"),
         (("account", "add-key", "77", *data), FAILED, "77"),
-        (("account", "enable", *data, "--", "-1"), FAILED, "/accounts/-1/enable"),
+        (("account", "enable", *data, "--", "-1"), FAILED, "status 404"),
         (("account", "list", "--data", str(tmp_path / "nowhere")), FAILED, "no such data folder"),
         (("acount",), USAGE, "account"),
     ):
