@@ -55,6 +55,7 @@ class Shipper:
         self._on_step = on_step
         self._verified_start = -1
         self._verifying = asyncio.Lock()
+        self._shipping = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.fault: str | None = None
 
@@ -149,14 +150,22 @@ class Shipper:
         return shipped
 
     async def ship_next(self) -> bool:
-        """Ship the oldest block there is to ship; False when no attempt is pending.
+        """Ship the oldest block there is to ship; False when no attempt is pending, or there is no log to ship to.
 
         Raises LogDamaged when the log holds something else under its number, LogUnavailable and the ledger's errors
         when it must be tried again.
         """
-        block = await self._ledger.next_block(now_ms=self._wall_ms())
-        if block is None:
+        if not self._log.ships:
             return False
+        # One at a time: two that both see that a table holds nothing of a block would both insert it.
+        async with self._shipping:
+            block = await self._ledger.next_block(now_ms=self._wall_ms())
+            if block is None:
+                return False
+            await self._ship(block)
+            return True
+
+    async def _ship(self, block: Block) -> None:
         self._on_step(Step.ASSIGNED)
         rows: bytes | None = None
         for table in await self._log.tables():
@@ -176,7 +185,6 @@ class Shipper:
         log.info("block.shipped number=%d rows=%d", block.number, block.rows)
         await self._delete_shipped()
         self._on_step(Step.DELETED)
-        return True
 
     async def _holds(self, block: Block, table: str) -> bool:
         held = await self._log.held(block.number, table=table)

@@ -224,6 +224,7 @@ async def test_without_a_log_nothing_is_shipped(ledger: SqliteLedger) -> None:
     await record(ledger)
     shipper.start()
     await shipper.be_verified()
+    assert await shipper.ship_all() == 0
     await shipper.close()
 
     assert await pending(ledger) == 3
@@ -375,3 +376,13 @@ async def test_only_tables_that_hold_none_of_a_block_are_filled(ledger: SqliteLe
 
     assert await attempt_log.rows_by_table(Horizon(upto=1)) == {"attempts": 3, "second": 3}
     await make_shipper(ledger, attempt_log).be_verified()
+
+
+async def test_two_that_ship_at_once_insert_each_block_once(ledger: SqliteLedger) -> None:
+    attempt_log = FailingLog()
+    shipper = make_shipper(ledger, attempt_log)
+    await record(ledger, months=3)
+    shipped = await asyncio.gather(*[shipper.ship_all() for _ in range(3)])
+
+    assert sum(shipped) == 3
+    assert attempt_log.inserted == [1, 2, 3]
