@@ -1,4 +1,4 @@
-"""The plain door, `POST /v1/authorize`: a JSON question in, a JSON answer out; see docs/authorize.md."""
+"""The plain door, `POST /v1/authorize`: a JSON question in, a JSON answer out; see docs/reference/authorize.md."""
 
 from __future__ import annotations
 
