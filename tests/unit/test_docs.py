@@ -159,7 +159,7 @@ def test_every_path_of_the_api_is_said() -> None:
     }
 
 
-@pytest.mark.parametrize("name", command_names())
+@pytest.mark.parametrize("name", list(command_names()))
 def test_every_help_has_an_example_of_its_own_and_the_exit_statuses(name: str) -> None:
     text = help_of(name)
 
