@@ -22,8 +22,10 @@ from openusher.model.attempt import Attempt
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
 
-# A check reads every row of a table once for about each hundred thousand.
 _CHECK_S_MAX = 900.0
+# What a check takes at a time: each time it reads the table anew, and the engine has all of its text in memory.
+_CHECKED_ROWS = 3 * BLOCK_ROWS_MAX
+_CHECKED_BYTES = 2 * BLOCK_BYTES_MAX
 _INSERT_S_MAX = 60.0
 # `newest` first looks at so many of the last blocks: ids rise with blocks, so if they hold enough, they hold
 # the answer.
@@ -167,12 +169,12 @@ def _known(table: str) -> str:
 
 
 def _spans(sizes: list[list[Any]]) -> list[tuple[int, int]]:
-    """Runs of block numbers, each about as much to read at once as one full block is."""
+    """Runs of block numbers, each as much as is read at once; a block is never cut."""
     spans: list[tuple[int, int]] = []
     rows = size = 0
     for number, block_rows, block_bytes in sizes:
         rows, size = rows + block_rows, size + block_bytes
-        if spans and rows <= BLOCK_ROWS_MAX and size <= BLOCK_BYTES_MAX:
+        if spans and rows <= _CHECKED_ROWS and size <= _CHECKED_BYTES:
             spans[-1] = (spans[-1][0], number)
         else:
             spans.append((number, number))

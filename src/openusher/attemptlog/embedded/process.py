@@ -67,6 +67,8 @@ def main() -> None:
     door.send(Ready(version=log.version))
     while isinstance(message := door.receive(), Ask):
         log.take(message)
+        # The rows of a block are not to stay in memory until the next one comes.
+        del message
     log.close()
     os._exit(0)
 
@@ -183,6 +185,7 @@ class _OpenLog:
     def _work(self, queue: SimpleQueue[Ask | None], connection: Connection) -> None:
         while (ask := queue.get()) is not None:
             self._door.send(_answered(ask, connection))
+            del ask
 
 
 def _answered(ask: Ask, connection: Connection) -> Answer | Failed:
