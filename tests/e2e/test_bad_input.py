@@ -45,12 +45,6 @@ def account(node: Node) -> Account:
     return made
 
 
-@pytest.fixture
-def connection(node: Node) -> Iterator[Connection]:
-    with node.connect() as connected:
-        yield connected
-
-
 def assert_sound(node: Node) -> None:
     checked = usher("check", "--data", str(node.data), "--log", "ledger", "--json")
     assert (checked.returncode, json.loads(checked.stdout)) == (0, {"faults": []})

@@ -5,29 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.nodes import Node, running_node, usher
+from tests.nodes import Node, usher
 from tests.sevuclient import Account
 
 DONE, FAILED, USAGE, NO, UNREACHABLE = 0, 1, 2, 3, 4
 # What shells, JSON, forms and pretty printers each have their own idea of.
 AWKWARD = 'it\'s 100% é|:smile: [bold]x[/] "q" \\n $HOME `id` &+= 🎬'
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with running_node(tmp_path_factory.mktemp("cli") / "data", "--log", "ledger") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def account(node: Node) -> Account:
-    return node.create_account("site")
 
 
 @pytest.fixture(scope="module")

@@ -6,35 +6,17 @@ import json
 import re
 import subprocess
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.nodes import Node, running_node
+from tests.nodes import Node
 from tests.sevuclient import Account, Connection, signed_text
 
 UNSERIALIZE = Path(__file__).parents[1] / "golden" / "clients" / "unserialize.php"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 PATHS = ["/", "/stable", "/stable/", "/dev", "/dev/", "/cp/api/0.8", "/cp/api/0.8/"]
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with running_node(tmp_path_factory.mktemp("habits") / "data", "--log", "ledger") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def account(node: Node) -> Account:
-    return node.create_account("site")
-
-
-@pytest.fixture
-def connection(node: Node) -> Iterator[Connection]:
-    with node.connect() as connected:
-        yield connected
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -32,23 +32,6 @@ VIDEO = "sestore3/démo/🎬.mp4|clips/*"
 PHP_VIDEO = r"sestore3\/d\u00e9mo\/\ud83c\udfac.mp4|clips\/*"
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with running_node(tmp_path_factory.mktemp("clients") / "data", "--log", "ledger") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def account(node: Node) -> Account:
-    return node.create_account("site")
-
-
-@pytest.fixture
-def connection(node: Node) -> Iterator[Connection]:
-    with node.connect() as connected:
-        yield connected
-
-
 @pytest.fixture
 def tap(node: Node) -> Iterator[Tap]:
     with tapped(node.url) as listening:
@@ -118,11 +101,17 @@ def test_the_pages_php_sample_gets_the_pages_reply_from_a_demo_node(tmp_path: Pa
 
 def import_ticket(node: Node, *, cdn: int, key: str, password: str) -> None:
     """Give a node a ticket under a key of our choice, through its admin socket."""
-    ticket = {"cdn": cdn, "key": key, "password": password, "app": "demo-origin", "video": "mystream"}
-    rules = {"ip": "192.168.0.0/24", "uses_limit": 4, "expires_s": 4_102_444_800}
+    ticket = {
+        "key": key,
+        "pass": password,
+        "app": "demo-origin",
+        "video": "mystream",
+        "ip": "192.168.0.0/24",
+        "uses": 4,
+    }
     transport = httpx.HTTPTransport(uds=str(node.data / "admin.sock"))
     with httpx.Client(transport=transport, base_url="http://admin") as client:
-        client.post("/tickets", json={**ticket, **rules}).raise_for_status()
+        client.post(f"/accounts/{cdn}/tickets", json={"key": key, "pass": password, **rules}).raise_for_status()
 
 
 # FloSports

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tests.conftest import Promise
-from tests.nodes import Node, running_node, usher
+from tests.nodes import Node, usher
 from tests.sevuclient import Account, Connection, signed_text
 
 COUNTED = "ScaleEngine Virtual Usher unsuccessful tickets attempts found"
@@ -22,25 +21,8 @@ WEEK_S = 604_800
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with running_node(tmp_path_factory.mktemp("commands") / "data", "--log", "ledger") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def account(node: Node) -> Account:
-    return node.create_account("site")
-
-
-@pytest.fixture(scope="module")
 def other(node: Node) -> Account:
-    return node.create_account("another site")
-
-
-@pytest.fixture
-def connection(node: Node) -> Iterator[Connection]:
-    with node.connect() as connected:
-        yield connected
+    return node.create_account("a stranger")
 
 
 def instant(text: str) -> float:

@@ -7,7 +7,6 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,6 @@ from tests.nodes import Node, running_node
 from tests.sevuclient import Account, Connection
 
 REPEATED = "Asked again is answered, not charged, twice"
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with running_node(tmp_path_factory.mktemp("door") / "data", "--log", "ledger") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def account(node: Node) -> Account:
-    return node.create_account("site")
-
-
-@pytest.fixture
-def connection(node: Node) -> Iterator[Connection]:
-    with node.connect() as connected:
-        yield connected
 
 
 def question(ticket: dict[str, Any], **more: Any) -> dict[str, Any]:

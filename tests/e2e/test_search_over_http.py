@@ -5,12 +5,11 @@ from __future__ import annotations
 import calendar
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.nodes import Node, running_node
+from tests.nodes import Node
 from tests.sevuclient import Account, Connection
 
 ROW = [
@@ -18,18 +17,6 @@ ROW = [
     "server_ip", "user", "user_agent",
 ]  # fmt: skip
 GROUPS = ("key", "user", "app", "video", "ip", "reason", "success", "server_ip", "hour", "day")
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with running_node(tmp_path_factory.mktemp("search") / "data", "--log", "ledger") as started:
-        yield started
-
-
-@pytest.fixture
-def connection(node: Node) -> Iterator[Connection]:
-    with node.connect() as connected:
-        yield connected
 
 
 class Played:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 import urllib.parse
@@ -21,33 +20,39 @@ REQUEST_S_MAX = 4
 CUT_OFF_S_MAX = 15
 
 
-class Sender:
+class Sender(asyncio.Protocol):
     """Sends `head` whole, then `drip` again and again until the node ends the connection; keeps what the node said.
-    Without a head it stays silent."""
+    Without a head it stays silent. A protocol, since a stream forgets what it has when the connection is reset."""
 
-    def __init__(self, url: str, head: bytes, drip: bytes = b"x") -> None:
-        parts = urllib.parse.urlsplit(url)
-        self._address = (parts.hostname, parts.port)
+    def __init__(self, head: bytes, drip: bytes = b"x") -> None:
         self._head = head
         self._drip = drip
-        self.connected = asyncio.Event()
         self.received = b""
+        self.ended = asyncio.Event()
 
-    async def run(self) -> None:
-        reader, writer = await asyncio.open_connection(*self._address)
-        writer.write(self._head)
-        self.connected.set()
-        trickling = asyncio.create_task(self._trickle(writer))
-        with contextlib.suppress(ConnectionResetError):
-            self.received = await reader.read()
-        trickling.cancel()
-        writer.close()
+    async def connect(self, url: str) -> None:
+        parts = urllib.parse.urlsplit(url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        await asyncio.get_running_loop().create_connection(lambda: self, parts.hostname, parts.port)
 
-    async def _trickle(self, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while self._head:
-                await asyncio.sleep(0.5)
-                writer.write(self._drip)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self._head:
+            transport.write(self._head)
+            self._trickle()
+
+    def _trickle(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(self._drip)
+            asyncio.get_running_loop().call_later(0.5, self._trickle)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
 
 
 async def other_requests(url: str, account: Account, until: asyncio.Event) -> list[float]:
@@ -78,16 +83,16 @@ async def besiege(url: str, account: Account) -> tuple[dict[str, list[bytes]], i
         "question": request("POST", "/v1/authorize", b"{", content_length="500", authorization=bearer),
         "chunks": request("POST", "/stable/", transfer_encoding="chunked") + b"1000\r\n",
     }
-    senders = {kind: [Sender(url, head) for _ in range(SENDERS_A_KIND)] for kind, head in heads.items()}
+    senders = {kind: [Sender(head) for _ in range(SENDERS_A_KIND)] for kind, head in heads.items()}
     every = [sender for kind in senders.values() for sender in kind]
     began = time.monotonic()
-    running = [asyncio.create_task(sender.run()) for sender in every]
-    await asyncio.gather(*(sender.connected.wait() for sender in every))
+    await asyncio.gather(*(sender.connect(url) for sender in every))
+    ends = [asyncio.create_task(sender.ended.wait()) for sender in every]
     one_ended = asyncio.Event()
-    for task in running:
-        task.add_done_callback(lambda _: one_ended.set())
+    for end in ends:
+        end.add_done_callback(lambda _: one_ended.set())
     spent = await other_requests(url, account, one_ended)
-    await asyncio.wait_for(asyncio.gather(*running), CUT_OFF_S_MAX + REQUEST_S_MAX)
+    await asyncio.wait_for(asyncio.gather(*ends), CUT_OFF_S_MAX + REQUEST_S_MAX)
     told = {kind: [sender.received for sender in found] for kind, found in senders.items()}
     return told, len(spent), max(spent), time.monotonic() - began
 
@@ -117,9 +122,10 @@ def test_a_connection_is_closed_on_which_only_leftovers_come(tmp_path: Path, mon
     monkeypatch.setenv("USHER_REQUEST_S_MAX", "1")
 
     async def hold(url: str) -> list[bytes]:
-        ends = Sender(url, request("GET", "/healthz"), b"\r\n")
-        body = Sender(url, request("PUT", "/stable/", b"x", content_length="1000000"))
-        await asyncio.wait_for(asyncio.gather(ends.run(), body.run()), CUT_OFF_S_MAX)
+        ends = Sender(request("GET", "/healthz"), b"\r\n")
+        body = Sender(request("PUT", "/stable/", b"x", content_length="1000000"))
+        await asyncio.gather(ends.connect(url), body.connect(url))
+        await asyncio.wait_for(asyncio.gather(ends.ended.wait(), body.ended.wait()), CUT_OFF_S_MAX)
         return [ends.received, body.received]
 
     with running_node(tmp_path / "data", "--log", "ledger") as node:

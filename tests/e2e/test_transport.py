@@ -26,17 +26,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
             yield started
 
 
-@pytest.fixture(scope="module")
-def account(node: Node) -> Account:
-    return node.create_account("site")
-
-
-@pytest.fixture
-def connection(node: Node) -> Iterator[Connection]:
-    with node.connect() as connected:
-        yield connected
-
-
 @pytest.fixture
 def raw(node: Node) -> Iterator[RawConnection]:
     with RawConnection(node.url) as connected:
