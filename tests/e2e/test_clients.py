@@ -101,14 +101,7 @@ def test_the_pages_php_sample_gets_the_pages_reply_from_a_demo_node(tmp_path: Pa
 
 def import_ticket(node: Node, *, cdn: int, key: str, password: str) -> None:
     """Give a node a ticket under a key of our choice, through its admin socket."""
-    ticket = {
-        "key": key,
-        "pass": password,
-        "app": "demo-origin",
-        "video": "mystream",
-        "ip": "192.168.0.0/24",
-        "uses": 4,
-    }
+    rules = {"app": "demo-origin", "video": "mystream", "ip": "192.168.0.0/24", "uses": 4}
     transport = httpx.HTTPTransport(uds=str(node.data / "admin.sock"))
     with httpx.Client(transport=transport, base_url="http://admin") as client:
         client.post(f"/accounts/{cdn}/tickets", json={"key": key, "pass": password, **rules}).raise_for_status()
