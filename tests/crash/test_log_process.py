@@ -1,135 +1,45 @@
-"""The log process, killed, stopped, lied to and robbed of its files: a block is there whole or not, a count is right or
-an error, and a new process takes over."""
+"""The log process, killed, stopped and lied to: a block is there whole or not, a count is right or an error, and a new
+process takes over."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from openusher.attemptlog.base import Held
-from openusher.attemptlog.columnar import ColumnarLog
 from openusher.attemptlog.embedded import child
 from openusher.attemptlog.embedded.client import EmbeddedEngine
 from openusher.attemptlog.engine import Lane, Statement
 from openusher.errors import LogDamaged, LogUnavailable, SetupError
-from openusher.model.block import Block, Horizon
+from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter
 from tests.conftest import Promise
+from tests.crash.openedlog import (
+    BLOCK_ROWS,
+    CDN,
+    NONE_HELD,
+    Opened,
+    block_of,
+    held_of,
+    is_reaped,
+    is_running,
+    rows_of,
+    until,
+)
 from tests.oracles import attempt_rows as oracle
-from tests.oracles.attempt_rows import Row
 
 pytestmark = [pytest.mark.crash]
 
 ROUNDS = int(os.environ.get("USHER_CRASH_ROUNDS", "12"))
-BLOCK_ROWS = 4_000
-CDN = 158
-NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Opened:
-    """A columnar log with its engine in reach, for tests that kill what the engine runs."""
-
-    def __init__(self, folder: Path, *, count_s_max: float = 20) -> None:
-        self.engine = EmbeddedEngine(folder, memory_bytes_max=1_500_000_000)
-        self.log = ColumnarLog(self.engine, count_s_max=count_s_max)
-
-    async def __aenter__(self) -> Opened:
-        await self.log.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.log.close()
-
-    @property
-    def pid(self) -> int:
-        assert self.engine.pid is not None
-        return self.engine.pid
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
-
-    async def restarted(self, starts: int) -> None:
-        """Return once the log has been started more often than `starts`."""
-        await until(lambda: self.engine.starts > starts and self.engine.pid is not None)
-
-    async def insert(self, number: int, rows: list[Row]) -> None:
-        await self.log.insert(block_of(number, rows), oracle.block_bytes(rows), table="attempts")
-
-    async def insert_until_killed(self, number: int, rows: list[Row], *, after_s: float) -> bool:
-        """Insert, and kill the process after so long; says whether the insert was acknowledged. Returns when a new
-        process is there."""
-        block, data, starts = block_of(number, rows), oracle.block_bytes(rows), self.engine.starts
-        insert = asyncio.create_task(self.log.insert(block, data, table="attempts"))
-        await asyncio.wait([insert], timeout=after_s)
-        self.signal(signal.SIGKILL)
-        await asyncio.wait([insert])
-        await self.restarted(starts)
-        assert insert.exception() is None or isinstance(insert.exception(), LogUnavailable)
-        return insert.exception() is None
-
-
-async def until(is_so: Callable[[], bool], *, seconds_max: float = 30.0) -> None:
-    async with asyncio.timeout(seconds_max):
-        while True:
-            if is_so():
-                return
-            await asyncio.sleep(0.01)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def is_reaped(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists()
-
-
-def rows_of(number: int, count: int = BLOCK_ROWS) -> list[Row]:
-    texts = {
-        "key": f"key{number}",
-        "pass": "it's|\\%",
-        "app": "live",
-        "video": "é/*",
-        "appinst": "",
-        "pageurl": "p" * 40,
-    }
-    addresses = {"ip": "192.0.2.1", "server_ip": "2001:db8::1"}
-    numbers = {"cdn": CDN, "at_ms": 1_793_484_000_000, "edge": 1, "cut": 0}
-    return [
-        {**texts, **addresses, **numbers, "id": number * 100_000 + i, "refurl": "", "user_agent": str(i), "reason": ""}
-        for i in range(count)
-    ]
-
-
-def block_of(number: int, rows: list[Row]) -> Block:
-    return Block(
-        number=number,
-        incarnation=5,
-        first_id=rows[0]["id"],
-        last_id=rows[-1]["id"],
-        rows=len(rows),
-        digest=oracle.digest(rows),
-        shipped=False,
-    )
-
-
-def held_of(number: int, rows: list[Row]) -> Held:
-    block = block_of(number, rows)
-    return Held(rows=block.rows, first_id=block.first_id, last_id=block.last_id, digest=block.digest)
 
 
 @pytest.fixture
@@ -354,105 +264,3 @@ def test_a_process_that_breaks_the_frame_is_killed(folder: Path, monkeypatch: py
         await engine.close()
 
     asyncio.run(babble())
-
-
-# Damage
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A closed log of four blocks, of which each test takes a copy."""
-    folder = tmp_path_factory.mktemp("sound") / "log"
-
-    async def fill() -> None:
-        async with Opened(folder) as opened:
-            for number in range(1, 5):
-                await opened.insert(number, rows_of(number, 300))
-
-    asyncio.run(fill())
-    return folder
-
-
-@pytest.fixture
-def copy(sound: Path, folder: Path) -> Iterator[Path]:
-    shutil.copytree(sound, folder, symlinks=True)
-    yield folder
-    shutil.rmtree(folder)
-
-
-def parts(folder: Path) -> list[Path]:
-    found = sorted(path for path in (folder / "chdb" / "store").rglob("2026*_*") if path.is_dir())
-    assert found
-    return found
-
-
-def _cut(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def _flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 3] ^= 0xFF
-    path.write_bytes(data)
-
-
-def _remove(*paths: Path) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-_DAMAGES: dict[str, Callable[[Path], None]] = {
-    "columns cut short": lambda part: _cut(part / "data.bin"),
-    "a byte of the columns flipped": lambda part: _flip(part / "data.bin"),
-    "columns removed": lambda part: (part / "data.bin").unlink(),
-    "marks cut short": lambda part: _cut(next(part.glob("data.cmrk*"))),
-    "number of rows removed": lambda part: (part / "count.txt").unlink(),
-    "skip index cut short": lambda part: _cut(next(part.glob("skp_idx*"))),
-    "primary key cut short": lambda part: _cut(next(part.glob("primary.*"))),
-    "a part removed": lambda part: _remove(part),
-    "every part removed": lambda part: _remove(*part.parent.glob("2026*_*")),
-    "the table's definition removed": lambda part: _remove(*part.parents[3].rglob("attempts.sql")),
-}
-
-
-@pytest.mark.parametrize("damage", _DAMAGES)
-def test_damage_is_an_error_or_shows_in_what_is_held(copy: Path, damage: str, promise: Promise) -> None:
-    expected = {number: held_of(number, rows_of(number, 300)) for number in range(1, 5)}
-    _DAMAGES[damage](parts(copy)[0])
-
-    async def look() -> str:
-        opened = Opened(copy)
-        try:
-            await opened.log.start()
-            rows = await opened.log.rows_by_table(Horizon(upto=4))
-            if rows != {"attempts": 1200}:
-                return "rows"
-            return "nothing" if expected == await opened.log.all_held(table="attempts") else "digest"
-        except LogDamaged:
-            return "damaged"
-        finally:
-            await opened.log.close()
-
-    assert asyncio.run(look()) in ("rows", "damaged")
-    promise("Counted exactly once", kinds_of_damage_seen=1)
-
-
-def test_a_log_that_was_damaged_answers_again_once_its_files_are_back(copy: Path, sound: Path) -> None:
-    async def mend() -> None:
-        _cut(parts(copy)[0] / "data.bin")
-        opened = Opened(copy)
-        with pytest.raises(LogDamaged, match="damaged"):
-            await opened.log.start()
-        with pytest.raises((LogDamaged, LogUnavailable)):
-            await opened.log.count(CDN, AttemptFilter(), Horizon(upto=4))
-        broken = parts(copy)[0] / "data.bin"
-        shutil.copyfile(parts(sound)[0] / "data.bin", broken)
-        await opened.restarted(0)
-
-        assert await opened.log.count(CDN, AttemptFilter(), Horizon(upto=4)) == 1200
-        await opened.log.close()
-
-    asyncio.run(mend())
