@@ -189,19 +189,18 @@ class Usher:
 
     async def list_attempts(self, cdn: int, search: AttemptFilter, *, seek: int, limit: int) -> list[Attempt]:
         """Matching attempts, newest first, `limit` of them behind the first `seek`; raises as a count."""
-        wanted = seek + limit
-        pending = await self._ledger.newest_pending(cdn, search, limit=wanted)
-        found = pending.attempts
-        if len(found) < wanted:
-            missing = wanted - len(found)
-            nothing: list[Attempt] = []
-            # Everything pending is newer than everything shipped: ids rise, and blocks are shipped in order.
-            found = found + await self._from_log(
-                pending.horizon,
-                lambda: self._log.newest(cdn, search, pending.horizon, limit=missing),
-                empty=nothing,
-            )
-        return found[seek:]
+        pending = await self._ledger.newest_pending(cdn, search, seek=seek, limit=limit)
+        if pending.matching is None:
+            return pending.attempts
+        # Everything pending is newer than everything shipped: ids rise, and blocks are shipped in order.
+        seek_in_log = max(0, seek - pending.matching)
+        missing = limit - len(pending.attempts)
+        nothing: list[Attempt] = []
+        return pending.attempts + await self._from_log(
+            pending.horizon,
+            lambda: self._log.newest(cdn, search, pending.horizon, seek=seek_in_log, limit=missing),
+            empty=nothing,
+        )
 
     async def _from_log(self, horizon: Horizon, ask: Callable[[], Awaitable[T]], *, empty: T) -> T:
         if not self._log.ships or horizon.upto == 0:

@@ -183,6 +183,11 @@ def test_the_newest_come_first_and_paging_by_id_neither_skips_nor_repeats(shippi
             before = {"before_id": page[-1].id}
 
         assert [row["id"] for row in rows] == paged
+        behind = shipping.run(shipping.log.newest(CDN, search_of(wanted), WHOLE, seek=5, limit=11))
+        past = shipping.run(shipping.log.newest(CDN, search_of(wanted), WHOLE, seek=len(rows), limit=11))
+
+        assert [row["id"] for row in rows[5:16]] == [attempt.id for attempt in behind]
+        assert past == []
         assert shipping.run(shipping.log.newest(CDN, search_of(wanted), WHOLE, limit=0)) == []
 
 

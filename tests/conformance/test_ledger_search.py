@@ -117,9 +117,12 @@ async def test_every_filter_finds_what_a_plain_list_finds(ledger: Ledger, cdn: i
         wanted = attempt_filter(search)
         counted = await ledger.count_pending(cdn, wanted)
         listed = await ledger.newest_pending(cdn, wanted, limit=7)
+        behind = await ledger.newest_pending(cdn, wanted, seek=3, limit=4)
 
         assert (counted.count, counted.horizon) == (len(expected), Horizon(upto=0)), search
         assert [row(attempt) for attempt in listed.attempts] == expected[:7], search
+        assert listed.matching == (len(expected) if len(expected) < 7 else None), search
+        assert [row(attempt) for attempt in behind.attempts] == expected[3:7], search
         hits += bool(expected)
         asked += 1
     # The filters are worth asking: many find something, and account 3 has nothing to be found.
@@ -175,3 +178,36 @@ async def test_no_search_shows_what_was_shipped(ledger: Ledger) -> None:
         assert (await ledger.count_pending(1, wanted)).count == len(expected)
         assert [a.id for a in (await ledger.newest_pending(1, wanted, limit=9)).attempts] == expected
     assert (await ledger.stats()).pending == 2
+
+
+async def test_a_viewers_attempts_are_found_among_many_thousands(ledger: Ledger) -> None:
+    """A ledger may keep its ways to a viewer's attempts in pieces; these lie over several, and one is shipped."""
+    rows: list[Row] = []
+    for step in range(20):
+        asked = [
+            request(1 + n % 2, key=f"k{n % 97}", password=f"user{n % 89}|{n % 7}") for n in range(step, step + 512)
+        ]
+        outcomes = await ledger.commit_batch([Decide(question) for question in asked], now_ms=NOON_MS + step)
+        for question, outcome in zip(asked, outcomes, strict=True):
+            assert isinstance(outcome, Decision)
+            rows.append(row_of(question, number=outcome.attempt, at_ms=NOON_MS + step, reason=outcome.reason.value))
+        if step == 9:
+            block = await ledger.next_block(now_ms=NOON_MS)
+            assert block is not None
+            await ledger.mark_shipped(block)
+            rows.clear()
+    searches: list[dict[str, Any]] = [
+        *({"key": f"k{n}"} for n in range(97)),
+        *({"user": f"user{n}"} for n in range(89)),
+        *({"password": f"user{n}|{n % 7}"} for n in range(89)),
+        {"key": "k5", "user": "user5", "password": "user5|5"},
+        {"key": "k5", "video": "cam1", "after_id": 7_000},
+    ]
+    for search in searches:
+        expected = [row for row in rows if row["cdn"] == 1 and oracle.is_meant(row, search)]
+        wanted = attempt_filter(search)
+
+        assert (await ledger.count_pending(1, wanted)).count == len(expected), search
+        listed = await ledger.newest_pending(1, wanted, limit=5)
+        assert [a.id for a in listed.attempts] == sorted((row["id"] for row in expected), reverse=True)[:5], search
+        assert (await ledger.group_pending(1, wanted, GroupBy.USER, top=None)).attempts == len(expected), search

@@ -92,8 +92,10 @@ class AttemptLog(Protocol):
         """How many attempts each group of `values` has; those the log has none of are left out."""
         ...
 
-    async def newest(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int) -> list[Attempt]:
-        """The newest matching attempts, newest first."""
+    async def newest(
+        self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int
+    ) -> list[Attempt]:
+        """The newest matching attempts behind the first `seek`, newest first."""
         ...
 
     async def close(self) -> None: ...

@@ -127,22 +127,25 @@ class ColumnarLog:
         rows = await self._rows(counts_of_query(cdn, search, by, horizon, values), cdn=cdn)
         return {group_value(by, value): count for value, count in rows}
 
-    async def newest(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int) -> list[Attempt]:
+    async def newest(
+        self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int
+    ) -> list[Attempt]:
         if limit <= 0:
             return []
         above = 0 if finds_few(search) else max(0, horizon.upto - NEWEST_BLOCKS)
-        rows = await self._newest_above(above, cdn, search, horizon, limit=limit)
+        rows = await self._newest_above(above, cdn, search, horizon, seek=seek, limit=limit)
         if above and len(rows) < limit:
-            rows = await self._newest_above(0, cdn, search, horizon, limit=limit)
+            rows = await self._newest_above(0, cdn, search, horizon, seek=seek, limit=limit)
         return [_attempt(row) for row in rows]
 
     async def close(self) -> None:
         await self._engine.close()
 
     async def _newest_above(
-        self, above: int, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int
+        self, above: int, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int, limit: int
     ) -> list[list[Any]]:
-        return await self._rows(newest_query(cdn, search, horizon, above_block=above, limit=limit), cdn=cdn)
+        query = newest_query(cdn, search, horizon, above_block=above, seek=seek, limit=limit)
+        return await self._rows(query, cdn=cdn)
 
     async def _held_between(self, low: int, high: int, *, table: str, lane: Lane) -> dict[int, Held]:
         text = _HELD.replace("{table}", _known(table))

@@ -54,7 +54,9 @@ class LedgerOnlyLog:
     ) -> dict[GroupValue, int]:
         return {}
 
-    async def newest(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int) -> list[Attempt]:
+    async def newest(
+        self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int
+    ) -> list[Attempt]:
         return []
 
     async def close(self) -> None:

@@ -70,9 +70,11 @@ class PlainListLog:
         counts = self._counts(cdn, search, by, horizon)
         return {value: counts[value] for value in values if value in counts}
 
-    async def newest(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, limit: int) -> list[Attempt]:
+    async def newest(
+        self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int
+    ) -> list[Attempt]:
         matching = self._matching(cdn, search, horizon)
-        return sorted(matching, key=lambda attempt: -attempt.id)[: max(limit, 0)]
+        return sorted(matching, key=lambda attempt: -attempt.id)[seek : seek + max(limit, 0)]
 
     async def close(self) -> None:
         return

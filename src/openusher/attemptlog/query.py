@@ -112,16 +112,18 @@ def counts_of_query(
     return Query(text, where.params)
 
 
-def newest_query(cdn: int, search: AttemptFilter, horizon: Horizon, *, above_block: int, limit: int) -> Query:
-    """Rows in the order of `COLUMNS`, newest first, of blocks after `above_block` only."""
+def newest_query(
+    cdn: int, search: AttemptFilter, horizon: Horizon, *, above_block: int, seek: int, limit: int
+) -> Query:
+    """Rows in the order of `COLUMNS`, newest first, behind the first `seek`, of blocks after `above_block` only."""
     where = _where(cdn, search, horizon)
     if above_block:
         where.compare("block", ">", above_block, "UInt64")
     columns = ", ".join(f"lower(hex({name}))" if form == "address" else name for name, form in COLUMNS)
-    bound_limit = where.bind(limit, "UInt64")
+    bound_limit, bound_seek = where.bind(limit, "UInt64"), where.bind(seek, "UInt64")
     text = f"""
         SELECT {columns} FROM {ATTEMPTS} WHERE {where.text()}
-        ORDER BY id DESC LIMIT {bound_limit}"""
+        ORDER BY id DESC LIMIT {bound_limit} OFFSET {bound_seek}"""
     return Query(text, where.params)
 
 

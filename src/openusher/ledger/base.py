@@ -73,10 +73,14 @@ class PendingGroups(msgspec.Struct, frozen=True, kw_only=True):
     horizon: Horizon
 
 
-class PendingAttempts(msgspec.Struct, frozen=True):
-    """The newest matching pending attempts, newest first."""
+class PendingAttempts(msgspec.Struct, frozen=True, kw_only=True):
+    """A window of the matching pending attempts, newest first.
+
+    `matching` is how many pend in all, where the window reaches behind the last of them; else None.
+    """
 
     attempts: list[Attempt]
+    matching: int | None
     horizon: Horizon
 
 
@@ -130,7 +134,9 @@ class Ledger(Protocol):
         self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None
     ) -> PendingGroups: ...
 
-    async def newest_pending(self, cdn: int, search: AttemptFilter, *, limit: int) -> PendingAttempts: ...
+    async def newest_pending(
+        self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int
+    ) -> PendingAttempts: ...
 
     async def directory(self) -> Directory: ...
 

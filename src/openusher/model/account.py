@@ -10,6 +10,7 @@ import msgspec
 # Of the secret printed in ScaleEngine's documentation: whoever reads that page could sign.
 _PUBLISHED_SECRET_SHA256 = "b49b01aa5d8af95dbfc327189a5051863e6f513eb371bbaeb9eaea7b245dbd9e"
 
+
 class Secret:
     """A text that never shows itself: not in repr, a log line or an error."""
 

@@ -254,8 +254,12 @@ class SqliteLedger:
     ) -> PendingGroups:
         return await self._read(lambda connection: search.group_pending(connection, cdn, search_for, by, top=top))
 
-    async def newest_pending(self, cdn: int, search_for: AttemptFilter, *, limit: int) -> PendingAttempts:
-        return await self._read(lambda connection: search.newest_pending(connection, cdn, search_for, limit=limit))
+    async def newest_pending(
+        self, cdn: int, search_for: AttemptFilter, *, seek: int = 0, limit: int
+    ) -> PendingAttempts:
+        return await self._read(
+            lambda connection: search.newest_pending(connection, cdn, search_for, seek=seek, limit=limit)
+        )
 
     async def directory(self) -> Directory:
         return await self._read(read_directory)
