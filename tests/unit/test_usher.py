@@ -127,3 +127,19 @@ async def test_a_damaged_log_gives_an_error_and_no_number(usher: Usher, attempt_
     attempt_log.errors = [LogDamaged("a part is broken")]
     with pytest.raises(CountUnavailable, match="usher check"):
         await usher.count_attempts(1, EVERYTHING)
+
+
+async def test_a_group_that_only_the_log_holds_is_not_lost_behind_pending_ones(
+    usher: Usher, attempt_log: MovingLog
+) -> None:
+    for video, times in (("a", 9), ("b", 8), ("c", 7)):
+        for _ in range(times):
+            await usher.authorize(request(2, video=video))
+    await usher.shipper.ship_all()
+    for video in ("c", "c", "c", "d"):
+        await usher.authorize(request(2, video=video))
+    everything = [Group("c", 10), Group("a", 9), Group("b", 8), Group("d", 1)]
+    for top in range(1, 5):
+        grouped = await usher.group_attempts(2, EVERYTHING, GroupBy.VIDEO, limit=top)
+
+        assert (grouped.groups, grouped.group_count, grouped.total) == (everything[:top], 4, 28)
