@@ -8,7 +8,6 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 from rich.console import Console
 
@@ -99,6 +98,9 @@ def _post(url: str, text: str) -> dict[str, object]:
             f"--url {url}: begins with neither http:// nor https://; give it as http://127.0.0.1:8088/stable/",
             Exit.USAGE,
         )
+    # Late, since it takes as long to load as all the rest of this command.
+    import httpx
+
     try:
         answer = httpx.post(url, data={"json": text}, timeout=_TIMEOUT_S)
     except (httpx.TransportError, httpx.InvalidURL) as error:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from openusher.cli.output import Exit, fail
 from openusher.errors import SetupError
-from openusher.ledger.folder import ADMIN_SOCKET, FolderInUse
-from openusher.node import open_node
+from openusher.ledger.folder import ADMIN_SOCKET, FolderInUse, hold_folder, short_path
 from openusher.settings import Settings
-from openusher.web.admin import admin_app
-from openusher.web.server import short_path
+
+if TYPE_CHECKING:
+    import httpx
 
 # A full check reads everything; all else answers in milliseconds.
 _TIMEOUT_S = 3_600.0
@@ -25,18 +23,45 @@ _BASE_URL = "http://admin"
 async def admin(
     settings: Settings, *, create: bool = False, with_log: bool = False
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the admin API on `settings.data`, whether or not its node runs. Ends the command on failure."""
+    """A client of the admin API on `settings.data`, whether or not its node runs. Ends the command on failure.
+
+    Imports late: a node's parts take half a second to load, and most commands only talk to one that runs.
+    """
     try:
-        async with open_node(settings, create=create, with_log=with_log) as usher:
-            transport = httpx.ASGITransport(app=admin_app(usher))
-            async with httpx.AsyncClient(transport=transport, base_url=_BASE_URL, timeout=_TIMEOUT_S) as client:
-                yield client
+        hold_folder(settings.data, create=create).release()
     except FolderInUse as error:
         if not (settings.data / ADMIN_SOCKET).exists():
             fail(str(error))
-        with short_path(settings.data) as folder:
-            socket = httpx.AsyncHTTPTransport(uds=f"{folder}/{ADMIN_SOCKET}")
-            async with httpx.AsyncClient(transport=socket, base_url=_BASE_URL, timeout=_TIMEOUT_S) as client:
+        async with _client_of_running_node(settings) as client:
+            yield client
+        return
+    except SetupError as error:
+        fail(str(error))
+    async with _client_of_own_node(settings, with_log=with_log) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _client_of_running_node(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    import httpx
+
+    with short_path(settings.data) as folder:
+        socket = httpx.AsyncHTTPTransport(uds=f"{folder}/{ADMIN_SOCKET}")
+        async with httpx.AsyncClient(transport=socket, base_url=_BASE_URL, timeout=_TIMEOUT_S) as client:
+            yield client
+
+
+@asynccontextmanager
+async def _client_of_own_node(settings: Settings, *, with_log: bool) -> AsyncIterator[httpx.AsyncClient]:
+    import httpx
+
+    from openusher.node import open_node
+    from openusher.web.admin import admin_app
+
+    try:
+        async with open_node(settings, create=False, with_log=with_log) as usher:
+            transport = httpx.ASGITransport(app=admin_app(usher))
+            async with httpx.AsyncClient(transport=transport, base_url=_BASE_URL, timeout=_TIMEOUT_S) as client:
                 yield client
     except SetupError as error:
         fail(str(error))
@@ -44,6 +69,8 @@ async def admin(
 
 async def ask(client: httpx.AsyncClient, method: str, path: str, body: Any = None) -> Any:
     """The answer's content. Ends the command with the node's own words when it refuses."""
+    import httpx
+
     try:
         answer = await client.request(method, path, json=body)
     except httpx.TransportError as error:

@@ -7,14 +7,12 @@ import sys
 from typing import Annotated
 
 import typer
-import uvloop
 
 from openusher import __version__
 from openusher.cli.options import Data, settings_of
 from openusher.cli.output import fail
 from openusher.errors import SetupError
 from openusher.settings import LogKind
-from openusher.web.server import serve as serve_node
 
 READY = "usher is ready on "
 
@@ -54,8 +52,14 @@ def serve(
         data=data, host=host, port=port, log=log, ship_rows=ship_rows, ship_age_s=ship_age_s, demo=demo
     )
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    # It announces each of its two servers; ours is the line on stdout.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # What these warn of is what a stranger sends, a line for each; it would fill the log, and is answered anyway.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    # Late, since every other command would wait for them too.
+    import uvloop
+
+    from openusher.web.server import serve as serve_node
+
     try:
         uvloop.run(serve_node(settings, on_ready=_say_ready))
     except SetupError as error:

@@ -6,6 +6,8 @@ import fcntl
 import os
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -94,3 +96,14 @@ def _read_holder(lock: int) -> Holder | None:
         return msgspec.json.decode(os.pread(lock, 4096, 0), type=Holder)
     except msgspec.DecodeError:
         return None
+
+
+@contextmanager
+def short_path(folder: Path) -> Generator[str, None, None]:
+    """A short name for `folder` while the context lasts: a socket's path has at most 107 bytes, a folder's may have
+    more."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from openusher.errors import SetupError
-from openusher.ledger.folder import ADMIN_SOCKET
+from openusher.ledger.folder import ADMIN_SOCKET, short_path
 from openusher.node import Seams, open_node
 from openusher.settings import Settings
 from openusher.web.admin import admin_app
@@ -141,14 +140,3 @@ def admin_listener(data: Path) -> Generator[socket.socket, None, None]:
             yield listening
         finally:
             (data / ADMIN_SOCKET).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def short_path(folder: Path) -> Generator[str, None, None]:
-    """A short name for `folder` while the context lasts: a socket's path has at most 107 bytes, a folder's may have
-    more."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
