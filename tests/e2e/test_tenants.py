@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from openusher.ledger.folder import ADMIN_SOCKET
-from openusher.web.server import short_path
+from openusher.ledger.folder import ADMIN_SOCKET, short_path
 from tests.conftest import Promise
 from tests.nodes import Node, running_node
 from tests.sevuclient import Account, Connection
