@@ -283,7 +283,7 @@ class Usher:
         """Return if decisions can be made and counts given; raise the StoreError that says why not."""
         if not self.takes_starts:
             raise Busy("the disk is nearly full")
-        await self._ledger.stats()
+        await self._ledger.be_ready()
         await self.shipper.be_verified()
 
 

@@ -73,13 +73,17 @@ async def test_a_commit_of_unknown_outcome_is_looked_up_once_the_disk_works_agai
     batch = [asked(n) for n in range(4)]
     with pytest.raises(CommitUnknown):
         await ledger.commit_batch(batch, now_ms=NOON_MS)
-    # What comes now is surely not written, and is told so.
+    # What comes now is surely not written, and is told so; the node is not ready.
+    with pytest.raises(LedgerUnavailable):
+        await ledger.be_ready()
     for _ in range(2):
         with pytest.raises(LedgerUnavailable):
             await ledger.commit_batch([asked(5)], now_ms=NOON_MS)
         with pytest.raises(LedgerUnavailable):
             await ledger.create_account(new_account(3))
     bench.fault = Fault.NONE
+    if not reopens:
+        await ledger.be_ready()
     if reopens:
         await ledger.close()
         ledger = await bench.open()

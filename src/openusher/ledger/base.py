@@ -174,6 +174,13 @@ class Ledger(Protocol):
 
     async def stats(self) -> LedgerStats: ...
 
+    async def be_ready(self) -> None:
+        """Return once it can be written; after a commit of unknown outcome it is first reopened and synced.
+
+        Raises LedgerUnavailable while that fails.
+        """
+        ...
+
     async def is_demo(self) -> bool:
         """Whether this ledger was made for a demo, the only one that may carry the published secret."""
         ...

@@ -82,6 +82,7 @@ class SqliteLedger:
         self._writing = asyncio.Lock()
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
         self._readers = Readers(self._connect_reader, seconds_max=read_s_max)
+        # False from a commit of unknown outcome until the file was reopened and synced.
         self._is_sound = True
         self._wal_pages_max = wal_pages_max
         self._restarting_wal: asyncio.Task[None] | None = None
@@ -113,11 +114,6 @@ class SqliteLedger:
     @property
     def clock_ms(self) -> int:
         return self._counters.clock_ms
-
-    @property
-    def is_sound(self) -> bool:
-        """False from a commit of unknown outcome until the file was reopened and synced."""
-        return self._is_sound
 
     async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
         assert 0 < len(operations) <= BATCH_OPERATIONS_MAX
@@ -314,6 +310,10 @@ class SqliteLedger:
     async def stats(self) -> LedgerStats:
         row = await self._read(lambda connection: next(connection.execute(_STATS)))
         return LedgerStats(**dict(zip(LedgerStats.__struct_fields__, row, strict=True)))
+
+    async def be_ready(self) -> None:
+        async with self._writing:
+            await self._be_sound()
 
     async def is_demo(self) -> bool:
         """Whether this ledger was made for a demo, the only one that may carry the page's published secret."""

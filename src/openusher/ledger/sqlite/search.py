@@ -229,7 +229,8 @@ def _bytes(address: int) -> bytes:
     return address.to_bytes(16, "big")
 
 
-@lru_cache(maxsize=65_536)
+# At a kilobyte a name, a few megabytes at the most.
+@lru_cache(maxsize=8_192)
 def _matches(pieces: str, name: str) -> bool:
     return _pattern(pieces).matches(name)
 
