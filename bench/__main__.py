@@ -23,7 +23,7 @@ from openusher.settings import LogKind
 _DATA = Path(__file__).with_name("data")
 _LEDGER_ATTEMPTS_MAX = 1_000_000
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

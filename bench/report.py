@@ -84,7 +84,8 @@ def print_results(results: Results, console: Console) -> None:
             last_log = figure.log
         table.add_row(*_cells(figure))
     # A figure cut short is none; a narrow terminal may break the lines instead.
-    console.print(table, width=max(console.width, _TABLE_WIDTH))
+    console.width = max(console.width, _TABLE_WIDTH)
+    console.print(table)
     reached = [figure.reached for figure in results.figures if figure.reached is not None]
     console.print(f"Every count agreed with what was acknowledged. Goals reached: {sum(reached)} of {len(reached)}.")
 

@@ -89,7 +89,8 @@ def group_pending(
     where, values = _where(cdn, search)
     statement = f"""
     WITH groups AS (
-        SELECT {_GROUP_EXPRESSIONS[by]} AS value, count(*) AS n FROM {_source(search)} WHERE {where} GROUP BY value),
+        SELECT {_GROUP_EXPRESSIONS[by]} AS value, count(*) AS n
+        FROM {_source(search, by)} WHERE {where} GROUP BY value),
       largest AS (SELECT value, n FROM groups ORDER BY n DESC, value LIMIT ?)
     SELECT json_array((SELECT count(*) FROM groups), (SELECT coalesce(sum(n), 0) FROM groups),
       json((SELECT json_group_array(json_array(value, n) ORDER BY n DESC, value) FROM largest)))
@@ -107,9 +108,7 @@ def newest_pending(
     connection: apsw.Connection, cdn: int, search: AttemptFilter, *, seek: int, limit: int
 ) -> PendingAttempts:
     where, values = _where(cdn, search)
-    # Without one of the selective filters the order of ids is the way: it stops after `limit` matches.
-    is_selective = search.key is not None or search.password is not None or search.user is not None
-    source = f"attempts {'' if is_selective else 'NOT INDEXED'} WHERE {where}"
+    source = f"{_source(search)} WHERE {where}"
     window = f"""
     SELECT json_group_array(json_array({_ATTEMPT_COLUMNS}) ORDER BY id DESC) FROM (
       SELECT * FROM {source} ORDER BY id DESC LIMIT ? OFFSET ?)
@@ -134,14 +133,16 @@ def _one(connection: apsw.Connection, statement: str, values: tuple[Any, ...]) -
     return value
 
 
-def _source(search: AttemptFilter) -> str:
-    """The table, and the way to its rows. Only these two filters are worth an index: for all others the planner would
-    fetch row after row by it, which takes several times as long as reading the table in its order."""
+def _source(search: AttemptFilter, by: GroupBy | None = None) -> str:
+    """The table, and the way to its rows that these filters and groups ask for; see the schema. Left to itself, the
+    planner may fetch row after row by an index, which takes several times as long as reading the table in its order."""
     if search.key is not None:
         return "attempts INDEXED BY attempts_by_key"
     if search.password is not None or search.user is not None:
         return "attempts INDEXED BY attempts_by_user"
-    return "attempts NOT INDEXED"
+    if by in (GroupBy.KEY, GroupBy.USER):
+        return "attempts NOT INDEXED"
+    return "attempts INDEXED BY attempts_narrow"
 
 
 def _where(cdn: int, search: AttemptFilter) -> tuple[str, tuple[Any, ...]]:
@@ -204,6 +205,8 @@ def _alternative(column: str, pieces: tuple[str, ...]) -> tuple[str, tuple[Any, 
             return f"{column} = ?", (whole,)
         case ("", middle, ""):
             return f"instr({column}, ?) > 0", (middle,)
+        case (first, ""):
+            return f"substr({column}, 1, ?) = ?", (len(first), first)
         case (first, last):
             starts, ends = f"substr({column}, 1, ?) = ?", f"substr({column}, length({column}) - ? + 1) = ?"
             fits = f"length({column}) >= ?"
