@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import string
@@ -21,6 +22,7 @@ from openusher.errors import (
     LogDamaged,
     LogUnavailable,
     NotAuthorised,
+    StoreError,
     UnknownTicket,
 )
 from openusher.gate import Gate
@@ -37,6 +39,8 @@ T = TypeVar("T")
 # A count rather waits this long for a log process that restarts than fails.
 _COUNT_WAIT_S = 5.0
 _COUNT_RETRY_S = 0.2
+_READ_AGAIN_TIMES = 5
+_READ_AGAIN_S = 0.1
 _KEY_ALPHABET = string.ascii_uppercase + string.digits
 
 log = logging.getLogger(__name__)
@@ -68,6 +72,7 @@ class Usher:
         self._gate = gate
         self.shipper = shipper
         self._directory = Directory(accounts={}, api_keys={}, edge_by_digest={})
+        self._changing_accounts = asyncio.Lock()
 
     @property
     def takes_starts(self) -> bool:
@@ -78,17 +83,19 @@ class Usher:
     def takes_starts(self, value: bool) -> None:
         self._gate.takes_starts = value
 
-    async def start(self) -> None:
+    async def start(self, *, ships: bool = True) -> None:
+        """Without `ships`, attempts stay where they are."""
         self._directory = await self._ledger.directory()
         self._gate.start()
-        self.shipper.start()
+        if ships:
+            self.shipper.start()
 
     async def close(self) -> None:
         """Answer what is waiting, then stop. Attempts not yet shipped stay in the ledger."""
-        await self._gate.close()
-        await self.shipper.close()
-        await self._log.close()
-        await self._ledger.close()
+        async with contextlib.AsyncExitStack() as closing:
+            # The last is closed first; one that fails to must not leave the ledger open.
+            for part in (self._ledger, self._log, self.shipper, self._gate):
+                closing.push_async_callback(part.close)
 
     # Who asks
 
@@ -234,22 +241,24 @@ class Usher:
         secret = secret or Secret(secrets.token_hex(32))
         api_key = api_key or "".join(secrets.choice(_KEY_ALPHABET) for _ in range(32))
         token = Secret(secrets.token_urlsafe(32))
-        account = await self._ledger.create_account(
-            NewAccount(
-                name=name,
-                cdn=cdn,
-                key=ApiKey(api_key=api_key, cdn=cdn, secret=secret),
-                edge_name="default",
-                edge_token_digest=token_digest(token.reveal()),
-            )
+        wanted = NewAccount(
+            name=name,
+            cdn=cdn,
+            key=ApiKey(api_key=api_key, cdn=cdn, secret=secret),
+            edge_name="default",
+            edge_token_digest=token_digest(token.reveal()),
         )
-        self._directory = await self._ledger.directory()
+        async with self._changing_accounts:
+            account = await self._ledger.create_account(wanted)
+            await self._read_directory(account, ApiKey(api_key=api_key, cdn=account.cdn, secret=secret))
         return Credentials(account=account, api_key=api_key, secret=secret, edge_token=token)
 
     async def set_account_active(self, cdn: int, *, active: bool) -> None:
         """Disable or enable an account, at once. Raises NotAuthorised for an unknown cdn."""
-        await self._ledger.set_account_active(cdn, active=active)
-        self._directory = await self._ledger.directory()
+        async with self._changing_accounts:
+            await self._ledger.set_account_active(cdn, active=active)
+            account = self._directory.accounts.get(cdn)
+            await self._read_directory(msgspec.structs.replace(account, active=active) if account else None)
 
     def accounts(self) -> list[Account]:
         return sorted(self._directory.accounts.values(), key=lambda account: account.cdn)
@@ -260,9 +269,30 @@ class Usher:
             raise NotAuthorised(f"there is no account with cdn {cdn}")
         name = "".join(secrets.choice(_KEY_ALPHABET) for _ in range(32))
         key = ApiKey(api_key=name, cdn=cdn, secret=Secret(secrets.token_hex(32)))
-        await self._ledger.add_api_key(key)
-        self._directory = await self._ledger.directory()
+        async with self._changing_accounts:
+            await self._ledger.add_api_key(key)
+            await self._read_directory(None, key)
         return key
+
+    async def _read_directory(self, account: Account | None, key: ApiKey | None = None) -> None:
+        """After a commit, under its lock: a reading begun before another's commit must not be the last one kept.
+
+        What was committed holds, so it is known here even where the ledger cannot be read: then as `account` and
+        `key`. A new edge has its number from the ledger, and is known with the next reading.
+        """
+        for _ in range(_READ_AGAIN_TIMES):
+            try:
+                self._directory = await self._ledger.directory()
+                return
+            except StoreError as error:
+                log.warning("directory.unread: %s", error)
+                await asyncio.sleep(_READ_AGAIN_S)
+        known = self._directory
+        self._directory = Directory(
+            accounts={**known.accounts, account.cdn: account} if account else known.accounts,
+            api_keys={**known.api_keys, key.api_key: key} if key else known.api_keys,
+            edge_by_digest=known.edge_by_digest,
+        )
 
     # The node
 

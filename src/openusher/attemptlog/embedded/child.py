@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -22,7 +23,6 @@ from openusher.attemptlog.embedded.wire import (
     Ready,
     Refused,
     ToDoor,
-    ToProcess,
     body_size,
     framed,
 )
@@ -69,19 +69,22 @@ class Child:
     async def ask(self, statement: Statement) -> bytes:
         """Send a statement and return its rows as text. Raises LogDamaged, and LogUnavailable, also when the process
         ends before it answers. Sets no limit of time."""
-        if self.gone.is_set():
-            raise LogUnavailable("the attempt log is starting again")
         self._number += 1
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._answers[self._number] = answer
+        number = self._number
         ask = Ask(
-            number=self._number,
+            number=number,
             lane=statement.lane.value,
             text=statement.text,
             params=statement.params,
             data=statement.data,
         )
-        self._send(ask)
+        # Copying the rows of a block takes longer than a decision may.
+        frame = framed(ask) if statement.data is None else await asyncio.to_thread(framed, ask)
+        if self.gone.is_set():
+            raise LogUnavailable("the attempt log is starting again")
+        self._send(frame)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
         return await answer
 
     def kill(self) -> None:
@@ -102,12 +105,10 @@ class Child:
     async def end(self, *, seconds_max: float) -> None:
         """Let it close its files, for so long; then reap it."""
         if not self.gone.is_set():
-            self._send(End())
-            try:
+            with contextlib.suppress(LogUnavailable, TimeoutError):
+                self._send(framed(End()))
                 async with asyncio.timeout(seconds_max):
                     await self.gone.wait()
-            except TimeoutError:
-                pass
         await self.reap()
 
     async def _wait(self) -> int:
@@ -116,8 +117,13 @@ class Child:
         await asyncio.wait([self._hearing], timeout=_LAST_WORDS_S_MAX)
         return status
 
-    def _send(self, message: ToProcess) -> None:
-        self._writer.write(framed(message))
+    def _send(self, frame: bytearray) -> None:
+        try:
+            self._writer.write(frame)
+        except (OSError, RuntimeError) as error:
+            # The transport has seen the end before `_listen` had its turn to; uvloop then raises RuntimeError.
+            self.kill()
+            raise LogUnavailable("the attempt log's process ended") from error
 
     async def become_ready(self) -> None:
         """Return once it answers; raises as `launch` does."""
@@ -199,18 +205,33 @@ async def launch(folder: Path, *, memory_bytes_max: int) -> Child:
 
     Raises SetupError when it cannot run here, LogDamaged when it cannot read its files, LogUnavailable otherwise.
     """
-    process, ours = _spawn(folder, memory_bytes_max=memory_bytes_max)
-    reader, writer = await asyncio.open_connection(sock=ours)
-    stderr = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stderr), process.stderr)
-    child = Child(process, reader, writer, stderr)
+    try:
+        child = await _connected(folder, memory_bytes_max=memory_bytes_max)
+    except OSError as error:
+        # Out of descriptors, processes or memory: that passes, and must not end the node or the restarts.
+        raise LogUnavailable(f"the attempt log's process cannot be started: {error.strerror}") from error
     try:
         await child.become_ready()
     except BaseException:
         await child.reap()
         raise
     return child
+
+
+async def _connected(folder: Path, *, memory_bytes_max: int) -> Child:
+    """A process that was started and can be heard; where a step fails, what the others opened is closed."""
+    with contextlib.ExitStack() as opened:
+        process, ours = _spawn(folder, memory_bytes_max=memory_bytes_max)
+        opened.callback(ours.close)
+        opened.enter_context(process)
+        opened.callback(process.kill)
+        reader, writer = await asyncio.open_connection(sock=ours)
+        opened.callback(writer.close)
+        stderr = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stderr), process.stderr)
+        opened.pop_all()
+    return Child(process, reader, writer, stderr)
 
 
 def _spawn(folder: Path, *, memory_bytes_max: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -220,7 +241,8 @@ def _spawn(folder: Path, *, memory_bytes_max: int) -> tuple[subprocess.Popen[byt
     when the thread that started it ends.
     """
     ours, theirs = socket.socketpair()
-    with theirs:
+    with theirs, contextlib.ExitStack() as opened:
+        opened.callback(ours.close)
         told = Launch(
             socket_fd=theirs.fileno(),
             parent_pid=os.getpid(),
@@ -237,4 +259,5 @@ def _spawn(folder: Path, *, memory_bytes_max: int) -> tuple[subprocess.Popen[byt
             pass_fds=(theirs.fileno(),),
             close_fds=True,
         )
+        opened.pop_all()
     return process, ours

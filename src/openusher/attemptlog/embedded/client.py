@@ -38,6 +38,10 @@ class _Waiting(msgspec.Struct):
     child: Child
     answer: asyncio.Future[bytes]
 
+    def fail(self, error: StoreError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
 
 class EmbeddedEngine:
     """An `Engine` over a log process that is kept running on `folder`.
@@ -122,13 +126,15 @@ class EmbeddedEngine:
                 async with asyncio.timeout(waiting.statement.seconds_max + _GRACE_S):
                     rows = await waiting.child.ask(waiting.statement)
             except StoreError as error:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(error)
+                waiting.fail(error)
             except TimeoutError:
                 log.error("log.hangs pid=%d", waiting.child.pid)
                 waiting.child.kill()
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(LogUnavailable("the attempt log's process did not answer in time"))
+                waiting.fail(LogUnavailable("the attempt log's process did not answer in time"))
+            except Exception as error:
+                # Nobody awaits this task: whatever broke must be seen, and must not close the lane for good.
+                log.error("log.failed pid=%d", waiting.child.pid, exc_info=error)
+                waiting.fail(LogUnavailable("the attempt log could not be asked"))
             else:
                 if not waiting.answer.done():
                     waiting.answer.set_result(rows)
@@ -136,12 +142,12 @@ class EmbeddedEngine:
     async def _keep_running(self) -> None:
         pause_s = _RESTART_S_MIN
         while True:
-            if self._child is not None:
-                lived_s = await self._see_end(self._child)
-                pause_s = _RESTART_S_MIN if lived_s >= _PROVEN_S else min(pause_s, _RESTART_S_MAX)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _REFUSED_S_MAX)
             try:
+                if self._child is not None:
+                    lived_s = await self._see_end(self._child)
+                    pause_s = _RESTART_S_MIN if lived_s >= _PROVEN_S else min(pause_s, _RESTART_S_MAX)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _REFUSED_S_MAX)
                 await self._launch()
             except StoreError as error:
                 self._away = error
@@ -149,14 +155,19 @@ class EmbeddedEngine:
             except SetupError as error:
                 self._away = LogUnavailable(str(error))
                 log.error("log.refused: %s", error)
+            except Exception as error:
+                # Nobody awaits this task either.
+                self._away = LogUnavailable("the attempt log's process cannot be started")
+                log.error("log.refused", exc_info=error)
+                await asyncio.sleep(_RESTART_S_MAX)
 
     async def _see_end(self, child: Child) -> float:
         """Return once it is gone and reaped, with how long it lived: two must never have the folder open."""
         seen = time.monotonic()
         await child.gone.wait()
-        self._child = None
         self._away = LogUnavailable("the attempt log is starting again")
         await child.reap()
+        self._child = None
         log.error("log.ended pid=%d", child.pid)
         return time.monotonic() - seen
 
