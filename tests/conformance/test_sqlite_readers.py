@@ -67,7 +67,7 @@ def test_without_the_restart_the_same_load_lets_the_wal_grow(tmp_path: Path) -> 
 
 def test_a_search_that_takes_too_long_is_broken_off_and_says_so(tmp_path: Path) -> None:
     async def run() -> None:
-        ledger = await _open(tmp_path / "ledger.db", read_s_max=1e-9)
+        ledger = await _open(tmp_path / "ledger.db", read_s_max=1e-9, wal_pages_max=10**9)
         for start in range(0, 5_000, 500):
             await ledger.commit_batch([_decide(start + n) for n in range(500)], now_ms=0)
         with pytest.raises(CountUnavailable, match="narrow the search"):

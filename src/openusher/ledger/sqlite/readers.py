@@ -1,4 +1,7 @@
-"""Reading beside the writer: a few connections on threads of their own, each question bounded in time."""
+"""Reading beside the writer: connections on threads of their own, each question bounded in time.
+
+Three kinds, that never wait for one another: searches by accounts, short reads, and a check of the whole file.
+"""
 
 from __future__ import annotations
 
@@ -7,79 +10,193 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from typing import TypeVar
+from contextlib import asynccontextmanager, suppress
+from typing import Generic, TypeVar
 
 import apsw
 
-from openusher.errors import CountUnavailable, LedgerUnavailable
+from openusher.errors import Busy, CountUnavailable, LedgerUnavailable
+from openusher.ledger.sqlite.places import Places
 
 T = TypeVar("T")
 
 # Two: a long count never holds up a short one, and more would only fight the door for its core.
-READERS = 2
+_SEARCH_THREADS = 2
+# At two places and ten seconds a search, who stands behind these would give up before his turn.
+SEARCHES_WAITING_MAX = 64
+# Microseconds each; more of them than this is a client gone wild.
+_SHORT_WAITING_MAX = 1_000
+# How long all readers may be held up for those under way to finish.
+QUIET_S_MAX = 1.0
 # How many steps of the engine between two looks at the clock: a few hundred microseconds.
 _STEPS_A_LOOK = 20_000
 
 
+class _Lane:
+    """Threads that answer, and the places in front of them."""
+
+    def __init__(self, name: str, threads: int, *, waiting_max: int) -> None:
+        self.threads = ThreadPoolExecutor(threads, thread_name_prefix=f"ledger-{name}")
+        self.places = Places(threads, waiting_max=waiting_max)
+
+
+class _Question(Generic[T]):
+    """What is asked, and until when the answer is wanted, as `time.monotonic` counts."""
+
+    def __init__(self, ask: Callable[[apsw.Connection], T], *, deadline: float) -> None:
+        self.ask = ask
+        self.deadline = deadline
+
+
 class Readers:
-    """Answers questions on `READERS` connections. A question that takes longer than `seconds_max` is broken off."""
+    """Answers questions. One that takes longer than `seconds_max`, its wait for a place included, is broken off."""
 
     def __init__(self, connect: Callable[[], apsw.Connection], *, seconds_max: float) -> None:
         self._connect = connect
         self._seconds_max = seconds_max
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="ledger-read")
+        self._searches = _Lane("search", _SEARCH_THREADS, waiting_max=SEARCHES_WAITING_MAX)
+        self._short_reads = _Lane("read", 1, waiting_max=_SHORT_WAITING_MAX)
         self._of_thread = threading.local()
-        self._connections: list[apsw.Connection] = []
-        self._places = asyncio.Semaphore(READERS)
+        self._connections: set[apsw.Connection] = set()
+        self._aside: set[ThreadPoolExecutor] = set()
+        # Rises with each opening of the file; a connection from before is opened anew.
+        self._opening = 0
         self._under_way = 0
         self._may_begin = asyncio.Event()
         self._may_begin.set()
         self._is_quiet = asyncio.Event()
         self._is_quiet.set()
+        self._is_closed = False
 
-    async def ask(self, question: Callable[[apsw.Connection], T], *, seconds_max: float | None = None) -> T:
-        """The answer to `question`, asked on a thread. `seconds_max` 0: without a limit.
+    async def search(self, cdn: int, question: Callable[[apsw.Connection], T]) -> T:
+        """The answer to what account `cdn` asks and may take long.
 
-        Raises CountUnavailable when it took too long, LedgerUnavailable when the file could not be read.
+        Raises CountUnavailable when it took too long, Busy when its turn did not come, LedgerUnavailable when the
+        file could not be read.
         """
-        limit_s = self._seconds_max if seconds_max is None else seconds_max
-        async with self._places:
-            await self._may_begin.wait()
-            self._under_way += 1
-            self._is_quiet.clear()
-            try:
-                return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question, limit_s)
-            except apsw.InterruptError as error:
-                raise CountUnavailable(f"the ledger took more than {limit_s:g} s; narrow the search") from error
-            except apsw.Error as error:
-                raise LedgerUnavailable(f"the ledger could not be read: {type(error).__name__}") from error
-            finally:
-                self._under_way -= 1
-                if not self._under_way:
-                    self._is_quiet.set()
+        return await self._ask_in(self._searches, cdn, question)
 
-    def _answer(self, question: Callable[[apsw.Connection], T], limit_s: float) -> T:
-        connection: apsw.Connection | None = getattr(self._of_thread, "connection", None)
+    async def ask(self, question: Callable[[apsw.Connection], T], *, cdn: int = 0) -> T:
+        """The answer to a short question, of account `cdn` or the node's own (0). Raises as `search`."""
+        return await self._ask_in(self._short_reads, cdn, question)
+
+    async def ask_aside(self, question: Callable[[apsw.Connection], T]) -> T:
+        """The answer to a question that takes its time: without a limit, on a connection of its own.
+
+        Nobody waits for it, nor does `quiet`. Raises LedgerUnavailable.
+        """
+        self._check_open()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-check")
+        self._aside.add(thread)
+        try:
+            return await self._run(thread, self._answer_aside, _Question(question, deadline=float("inf")))
+        finally:
+            self._aside.discard(thread)
+            thread.shutdown(wait=False)
+
+    async def _ask_in(self, lane: _Lane, cdn: int, question: Callable[[apsw.Connection], T]) -> T:
+        asked = _Question(question, deadline=time.monotonic() + self._seconds_max)
+        try:
+            async with asyncio.timeout(self._seconds_max):
+                await lane.places.take(cdn)
+                try:
+                    await self._may_begin.wait()
+                except BaseException:
+                    lane.places.give_back()
+                    raise
+        except TimeoutError:
+            raise Busy("the ledger has too many searches under way") from None
+        return await self._run_placed(lane, asked)
+
+    async def _run_placed(self, lane: _Lane, asked: _Question[T]) -> T:
+        self._under_way += 1
+        self._is_quiet.clear()
+
+        def leave(_: object) -> None:
+            self._under_way -= 1
+            if not self._under_way:
+                self._is_quiet.set()
+            lane.places.give_back()
+
+        answering = asyncio.get_running_loop().create_task(self._run(lane.threads, self._answer, asked))
+        answering.add_done_callback(leave)
+        try:
+            # Its asker may go away; the place is taken until the thread has left it.
+            return await asyncio.shield(answering)
+        except asyncio.CancelledError:
+            asked.deadline = 0
+            raise
+
+    async def _run(self, threads: ThreadPoolExecutor, answer: Callable[[_Question[T]], T], asked: _Question[T]) -> T:
+        try:
+            self._check_open()
+            return await asyncio.get_running_loop().run_in_executor(threads, answer, asked)
+        except apsw.InterruptError as error:
+            self._check_open()
+            raise CountUnavailable(f"the ledger took more than {self._seconds_max:g} s; narrow the search") from error
+        except apsw.Error as error:
+            raise LedgerUnavailable(f"the ledger could not be read: {type(error).__name__}") from error
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise LedgerUnavailable("the ledger is closed")
+
+    def _answer(self, asked: _Question[T]) -> T:
+        opening, connection = getattr(self._of_thread, "connection", (0, None))
+        if connection is not None and opening != self._opening:
+            self._let_go(connection)
+            connection = None
         if connection is None:
-            connection = self._of_thread.connection = self._connect()
-            self._connections.append(connection)
-        deadline = time.monotonic() + limit_s if limit_s else float("inf")
-        connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_A_LOOK)
-        return question(connection)
+            opening, connection = self._opening, self._connect()
+            self._connections.add(connection)
+            self._of_thread.connection = opening, connection
+        return self._answer_on(connection, asked)
+
+    def _answer_aside(self, asked: _Question[T]) -> T:
+        connection = self._connect()
+        self._connections.add(connection)
+        try:
+            return self._answer_on(connection, asked)
+        finally:
+            self._let_go(connection)
+
+    def _answer_on(self, connection: apsw.Connection, asked: _Question[T]) -> T:
+        connection.set_progress_handler(lambda: self._is_closed or time.monotonic() > asked.deadline, _STEPS_A_LOOK)
+        return asked.ask(connection)
+
+    def _let_go(self, connection: apsw.Connection) -> None:
+        self._connections.discard(connection)
+        connection.close(True)
+
+    def reconnect(self) -> None:
+        """From here on the file is read as it was opened anew."""
+        self._opening += 1
 
     @asynccontextmanager
     async def quiet(self) -> AsyncIterator[None]:
-        """A moment in which nobody reads: those under way finish first, new ones wait until it is over."""
+        """A moment in which no search and no short read is under way: new ones wait until it is over.
+
+        Raises TimeoutError when those under way have not finished within `QUIET_S_MAX`.
+        """
         self._may_begin.clear()
         try:
-            await self._is_quiet.wait()
+            async with asyncio.timeout(QUIET_S_MAX):
+                await self._is_quiet.wait()
             yield
         finally:
             self._may_begin.set()
 
-    def close(self) -> None:
-        """Let those under way finish, and close the connections."""
-        self._threads.shutdown()
-        for connection in self._connections:
-            connection.close()
+    async def close(self) -> None:
+        """Break off those under way, and close the connections."""
+        self._is_closed = True
+        for connection in list(self._connections):
+            # A check may be closing its own just now.
+            with suppress(apsw.ConnectionClosedError):
+                connection.interrupt()
+        for threads in (self._searches.threads, self._short_reads.threads, *self._aside):
+            # In a thread: the loop goes on while the last question is left.
+            await asyncio.to_thread(threads.shutdown)
+        while self._connections:
+            connection = self._connections.pop()
+            with suppress(apsw.Error):
+                connection.close(True)

@@ -20,6 +20,7 @@ _CHECKPOINT_PAGES = 4_000
 WAL_PAGES_MAX = 16_000
 _JOURNAL_BYTES_MAX = 64 * 1024 * 1024
 _WRITER_CACHE_KIB = 32 * 1024
+_BUSY_MS = 5_000
 
 
 def open_writer(file: Path, *, demo: bool = False, vfs: str | None = None) -> apsw.Connection:
@@ -35,14 +36,7 @@ def open_writer(file: Path, *, demo: bool = False, vfs: str | None = None) -> ap
         connection = apsw.Connection(str(file), vfs=vfs)
         if is_new:
             file.chmod(0o600)
-        connection.set_busy_timeout(5_000)
-        connection.pragma("journal_mode", "wal")
-        # Each commit syncs the WAL: an answer must survive a power cut, not only a crash.
-        connection.pragma("synchronous", "FULL")
-        connection.pragma("foreign_keys", True)
-        connection.pragma("wal_autocheckpoint", _CHECKPOINT_PAGES)
-        connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
-        connection.pragma("cache_size", -_WRITER_CACHE_KIB)
+        _set_up_writer(connection)
         _migrate(connection, file, demo=demo)
     except apsw.NotADBError as error:
         raise SetupError(f"{file} is not a ledger of Usher; name another data folder") from error
@@ -51,10 +45,38 @@ def open_writer(file: Path, *, demo: bool = False, vfs: str | None = None) -> ap
     return connection
 
 
+def reopen_writer(file: Path, *, incarnation: int, vfs: str | None = None) -> apsw.Connection:
+    """Open the ledger that was open before, known by its `incarnation`; nothing is created or migrated.
+
+    Raises SetupError for another ledger or none in its place (a mount that has gone), apsw.Error.
+    """
+    connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+    try:
+        # Before anything is set: an empty file would take it as its first write.
+        if list(connection.execute("SELECT incarnation FROM node")) != [(incarnation,)]:
+            raise SetupError(f"{file} is another ledger than before")
+        _set_up_writer(connection)
+    except BaseException:
+        connection.close(True)
+        raise
+    return connection
+
+
+def _set_up_writer(connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(_BUSY_MS)
+    connection.pragma("journal_mode", "wal")
+    # Each commit syncs the WAL: an answer must survive a power cut, not only a crash.
+    connection.pragma("synchronous", "FULL")
+    connection.pragma("foreign_keys", True)
+    connection.pragma("wal_autocheckpoint", _CHECKPOINT_PAGES)
+    connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
+    connection.pragma("cache_size", -_WRITER_CACHE_KIB)
+
+
 def open_reader(file: Path, *, vfs: str | None = None) -> apsw.Connection:
     """Open the ledger for reading beside its writer."""
     connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
-    connection.set_busy_timeout(5_000)
+    connection.set_busy_timeout(_BUSY_MS)
     return connection
 
 
@@ -65,8 +87,12 @@ def wal_pages(connection: apsw.Connection) -> int:
 
 
 def restart_wal(connection: apsw.Connection) -> None:
-    """Move the WAL's pages into the file and begin it anew. Nobody may be reading. Raises apsw.Error."""
-    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    """Move the WAL's pages into the file and begin it anew. Raises apsw.BusyError at once while somebody reads."""
+    connection.set_busy_timeout(0)
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        connection.set_busy_timeout(_BUSY_MS)
 
 
 def schema_version() -> int:

@@ -1,0 +1,253 @@
+"""The ledger's one writer. Statements of a write run on the loop, its commit on a thread: see batch.py for why."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+
+from openusher.errors import CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable, SetupError
+from openusher.ledger.base import Operation, Outcome
+from openusher.ledger.sqlite import store
+from openusher.ledger.sqlite.batch import Batch, Counters
+from openusher.ledger.sqlite.readers import Readers
+
+T = TypeVar("T")
+
+_COUNTERS = "SELECT clock_ms, last_batch, last_attempt, (SELECT coalesce(max(number), 0) FROM tickets) FROM node"
+# After a try that met readers who do not finish; each try holds up all others for a moment.
+_WAL_RETRY_S = 10.0
+# What one operation's content can raise, while the file is well: constraints, lengths, numbers past 63 bits, text
+# that is no Unicode, types that no column takes, a ticket whose rules cannot be read.
+_CONTENT_ERRORS = (
+    CallerError,
+    apsw.ConstraintError,
+    apsw.MismatchError,
+    apsw.TooBigError,
+    apsw.RangeError,
+    OverflowError,
+    TypeError,
+    ValueError,
+)
+
+log = logging.getLogger(__name__)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Let a write run to its end although its asker is cancelled: a commit cannot be called back, and whoever writes
+    next must not meet it half done."""
+    return await asyncio.shield(asyncio.get_running_loop().create_task(work))
+
+
+class Writer:
+    """Writes one at a time, each durable when it returns. `open` before any, `close` after all."""
+
+    def __init__(self, file: Path, readers: Readers, *, wal_pages_max: int, vfs: str | None) -> None:
+        self._file = file
+        self._vfs = vfs
+        self._readers = readers
+        self._writing = asyncio.Lock()
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
+        # False from a commit of unknown outcome until the file was reopened and synced.
+        self._is_sound = True
+        # False from a write that surely failed until one succeeds.
+        self._takes_writes = True
+        self._wal_pages_max = wal_pages_max
+        self._restarting_wal: asyncio.Task[None] | None = None
+        self._next_wal_restart = 0.0
+
+    _connection: apsw.Connection
+    _incarnation: int
+    # Those of the last commit.
+    counters: Counters
+
+    async def open(self, *, demo: bool) -> None:
+        """Open or create the file, migrated to this version. Raises SetupError."""
+        self._connection = await asyncio.get_running_loop().run_in_executor(
+            self._committer, lambda: store.open_writer(self._file, demo=demo, vfs=self._vfs)
+        )
+        ((self._incarnation,),) = self._connection.execute("SELECT incarnation FROM node")
+        self.counters = _read_counters(self._connection)
+
+    async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
+        """As `Ledger.commit_batch`."""
+
+        def prepare() -> tuple[Counters, list[Outcome]]:
+            try:
+                return self._prepare(operations, now_ms=now_ms)
+            except _CONTENT_ERRORS:
+                return self._prepare_one_by_one(operations, now_ms=now_ms)
+
+        return await _to_its_end(self._commit_prepared(prepare))
+
+    async def write(self, statements: Callable[[apsw.Connection], T]) -> T:
+        """Run `statements` and commit them, durably, on their own."""
+
+        def prepare() -> tuple[Counters, T]:
+            with self._transaction():
+                result = statements(self._connection)
+                # Every commit has its number, so that one of unknown outcome can be looked up.
+                batch = Batch(self._connection, self.counters, now_ms=self.counters.clock_ms)
+                batch.apply([])
+                return batch.counters, result
+
+        return await _to_its_end(self._commit_prepared(prepare))
+
+    async def be_ready(self) -> None:
+        """As `Ledger.be_ready`."""
+        async with self._writing:
+            await self._be_sound()
+        if not self._takes_writes:
+            await self.write(lambda connection: None)
+
+    async def close(self) -> None:
+        if self._restarting_wal is not None:
+            await self._restarting_wal
+        async with self._writing:
+            await asyncio.get_running_loop().run_in_executor(self._committer, self._connection.close)
+            self._committer.shutdown()
+
+    # One write
+
+    async def _commit_prepared(self, prepare: Callable[[], tuple[Counters, T]]) -> T:
+        """Commit the transaction that `prepare` leaves open, with the counters it returns."""
+        async with self._writing:
+            try:
+                await self._be_sound()
+                counters, result = prepare()
+                await self._commit(counters)
+            except LedgerUnavailable:
+                self._takes_writes = False
+                raise
+            self._takes_writes = True
+            return result
+
+    def _prepare(self, operations: Sequence[Operation], *, now_ms: int) -> tuple[Counters, list[Outcome]]:
+        with self._transaction():
+            batch = Batch(self._connection, self.counters, now_ms=now_ms)
+            outcomes = batch.apply(operations)
+            return batch.counters, outcomes
+
+    def _prepare_one_by_one(self, operations: Sequence[Operation], *, now_ms: int) -> tuple[Counters, list[Outcome]]:
+        """As `_prepare` where one of the operations cannot be stored: that one is refused, the others go on."""
+        outcomes: list[Outcome] = []
+        counters = self.counters
+        with self._transaction():
+            for operation in operations:
+                batch = Batch(self._connection, counters, now_ms=now_ms)
+                self._connection.execute("SAVEPOINT one")
+                try:
+                    outcomes.extend(batch.apply([operation]))
+                    counters = batch.counters
+                except _CONTENT_ERRORS as error:
+                    log.error("ledger.operation_refused: %s", type(error).__name__)
+                    self._connection.execute("ROLLBACK TO one")
+                    outcomes.append(InvalidParameter("request", "cannot be stored as it is"))
+                self._connection.execute("RELEASE one")
+            batch = Batch(self._connection, counters, now_ms=now_ms)
+            batch.apply([])
+            return batch.counters, outcomes
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """A transaction that is left open for the commit when its statements succeed, and rolled back otherwise."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, apsw.Error) and not isinstance(error, _CONTENT_ERRORS):
+                raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
+            raise
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except apsw.Error as error:
+            log.error("ledger.not_rolled_back: %s", error)
+            self._is_sound = False
+
+    async def _commit(self, counters: Counters) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._committer, self._connection.execute, "COMMIT")
+        except (apsw.FullError, apsw.BusyError, apsw.ReadOnlyError) as error:
+            self._roll_back()
+            raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
+        except Exception as error:
+            log.error("ledger.commit_unknown: %s", error)
+            self._is_sound = False
+            try:
+                await self._be_sound()
+            except LedgerUnavailable:
+                raise CommitUnknown("the ledger's disk fails; what was asked may or may not be written") from error
+            if self.counters.last_batch != counters.last_batch:
+                raise LedgerUnavailable("the ledger could not be written") from error
+        except BaseException:
+            self._is_sound = False
+            raise
+        self.counters = counters
+        self._watch_wal()
+
+    # After a fault
+
+    async def _be_sound(self) -> None:
+        """After a commit of unknown outcome: reopen, see what was written, sync it. Raises LedgerUnavailable."""
+        if self._is_sound:
+            return
+        await asyncio.get_running_loop().run_in_executor(self._committer, self._reopen)
+        self._readers.reconnect()
+        self._is_sound = True
+
+    def _reopen(self) -> None:
+        try:
+            self._connection.close(True)
+            self._connection = store.reopen_writer(self._file, incarnation=self._incarnation, vfs=self._vfs)
+            # What was read back may live in the kernel's cache only; a checkpoint copies and syncs it anew.
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            counters = _read_counters(self._connection)
+        except (apsw.Error, SetupError) as error:
+            raise LedgerUnavailable("the ledger's disk fails") from error
+        if counters.last_batch < self.counters.last_batch:
+            raise LedgerUnavailable("the ledger on the disk is older than what was answered")
+        self.counters = counters
+
+    # The WAL
+
+    def _watch_wal(self) -> None:
+        """After a commit: a WAL that readers keep from being used anew is taken from them."""
+        try:
+            is_long = store.wal_pages(self._connection) >= self._wal_pages_max
+        except apsw.Error as error:
+            # The commit is durable all the same.
+            log.warning("ledger.wal_not_measured: %s", type(error).__name__)
+            return
+        if is_long and self._restarting_wal is None and time.monotonic() >= self._next_wal_restart:
+            restart = self._restart_wal()
+            self._restarting_wal = asyncio.get_running_loop().create_task(restart, name="ledger, WAL restart")
+
+    async def _restart_wal(self) -> None:
+        """Without a pause between readers a WAL is never begun anew, and grows until the disk is full. Readers wait
+        here for a moment; writers only for the checkpoint itself. Where one reads on, it is tried again later."""
+        try:
+            async with self._readers.quiet(), self._writing:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._committer, store.restart_wal, self._connection)
+        except (apsw.Error, TimeoutError) as error:
+            log.warning("ledger.wal_not_restarted: %s", type(error).__name__)
+            self._next_wal_restart = time.monotonic() + _WAL_RETRY_S
+        finally:
+            self._restarting_wal = None
+
+
+def _read_counters(connection: apsw.Connection) -> Counters:
+    clock_ms, last_batch, last_attempt, last_ticket = next(connection.execute(_COUNTERS))
+    return Counters(clock_ms=clock_ms, last_batch=last_batch, last_attempt=last_attempt, last_ticket=last_ticket)
