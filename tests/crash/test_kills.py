@@ -39,11 +39,12 @@ def test_every_answered_attempt_is_counted_once_through_every_crash(tmp_path: Pa
         tickets.append(connection.issue(account, password="few|few-secret", uses=5))
     assert node.stop() == 0
     answered = counts = repeated = 0
+    died_at: list[str] = []
     loads: list[Load] = []
     for number in range(ROUNDS):
         load = Load(account, tickets, name=f"round{number}")
         loads.append(load)
-        _crash_once(data, load, rng, number)
+        died_at += _crash_once(data, load, rng, number)
         node = Node(data, command=_NODE).start()
         repeated += load.repeat_unanswered(node.url)
         with node.connect() as connection:
@@ -53,10 +54,13 @@ def test_every_answered_attempt_is_counted_once_through_every_crash(tmp_path: Pa
         counts += load.counts
         assert node.stop() == 0
     _compare_all(data, account, tickets, loads)
+    if ROUNDS >= 25:
+        assert set(died_at) == set(_STEPS)
 
     promise(
         "Counted exactly once",
         kills=ROUNDS,
+        shipper_steps_died_at=len(set(died_at)),
         answered=answered,
         asked_again_with_their_id=repeated,
         counts_checked_under_load=counts,
@@ -65,11 +69,15 @@ def test_every_answered_attempt_is_counted_once_through_every_crash(tmp_path: Pa
     )
 
 
-def _crash_once(data: Path, load: Load, rng: random.Random, number: int) -> None:
+def _crash_once(data: Path, load: Load, rng: random.Random, number: int) -> list[str]:
+    """One round of load and its crash; returns the shipper's step at which the node died, if it was told to."""
     flags: tuple[str, ...] = ()
     crash: Crash = _kill_door
+    steps: list[str] = []
     if number % 4 < 2:
-        step = _STEPS[(number // 2) % len(_STEPS)]
+        # Two rounds of four die at a step: count these alone, so that every step has its turn.
+        step = _STEPS[(number // 4 * 2 + number % 4) % len(_STEPS)]
+        steps.append(step)
         flags = ("--die-at", step, "--after", str(rng.randint(1, 3)))
         crash = _await_death
     elif number % 4 == 3:
@@ -81,10 +89,12 @@ def _crash_once(data: Path, load: Load, rng: random.Random, number: int) -> None
     finally:
         load.stop()
         node.kill()
+    return steps
 
 
 def _await_death(node: Node, load: Load, rng: random.Random) -> None:
-    node.process.wait(_ROUND_S_MAX)
+    """By its own hand, as it was told: any other end, or none in time, is a fault."""
+    assert node.process.wait(_ROUND_S_MAX) == -signal.SIGKILL
 
 
 def _kill_door(node: Node, load: Load, rng: random.Random) -> None:
