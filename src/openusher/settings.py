@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from openusher.model.limits import TIMESTAMP_WINDOW_S_MAX
+
 
 class LogKind(StrEnum):
     """Where attempts are counted: in the embedded columnar log, or in the ledger alone (the small mode)."""
@@ -33,7 +35,10 @@ class Settings(BaseSettings):
         description="Where attempts are counted: chdb (a columnar log beside the door) or ledger (SQLite alone).",
     )
     timestamp_window_s: int = Field(
-        default=300, ge=1, le=86_400, description="How far a command's timestamp may be from the clock, either way."
+        default=300,
+        ge=1,
+        le=TIMESTAMP_WINDOW_S_MAX,
+        description="How far a command's timestamp may be from the clock, either way.",
     )
     queue_wait_ms_max: int = Field(
         default=2_000, ge=10, description="What cannot be decided within this time is answered busy at once."

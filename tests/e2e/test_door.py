@@ -14,7 +14,8 @@ import apsw
 import pytest
 
 from tests.conftest import Promise
-from tests.nodes import Node, running_node
+from tests.e2e.rawhttp import RawConnection, request
+from tests.nodes import Node, running_node, usher
 from tests.sevuclient import Account, Connection
 
 REPEATED = "Asked again is answered, not charged, twice"
@@ -80,6 +81,22 @@ def test_what_is_too_long_is_cut_recorded_and_refused_where_it_matters(
         assert answer["reason"] == reason, member
         row = connection.call(account, "sevu.errorlog", limit=1)["attempts"][0]
         assert row["pass" if member == "password" else member] == "é" * (length // 2)
+
+
+def test_an_account_disabled_while_its_question_arrives_is_refused(node: Node) -> None:
+    account = node.create_account("disabled in between")
+    body = json.dumps({"app": "a", "video": "v", "ip": "192.0.2.1"}).encode()
+    with RawConnection(node.url) as raw:
+        asked = request("POST", "/v1/authorize", body, authorization=f"Bearer {account.edge_token}")
+        raw.send(asked[: -len(body)], body[:5])
+        disabled = usher("account", "disable", str(account.cdn), "--data", str(node.data))
+        raw.send(body[5:])
+        answer = raw.answer()
+        assert usher("account", "enable", str(account.cdn), "--data", str(node.data)).returncode == 0
+    with node.connect() as connection:
+        counted = connection.count(account)
+
+    assert (disabled.returncode, answer.status, counted) == (0, 401, 0)
 
 
 # The same question again

@@ -154,3 +154,12 @@ def test_64_entries_in_their_longest_spelling_are_taken_and_65_are_not() -> None
 def test_a_rule_padded_without_end_is_refused() -> None:
     with pytest.raises(InvalidParameter, match="ip: longer than 4096 bytes"):
         parse_ip_rule("192.0.2.1" + "|" * 5_000)
+
+
+def test_a_rule_of_the_full_length_can_still_be_read_once_its_slot_is_bound() -> None:
+    text = "auto|192.0.2.1" + " " * 4_079 + "/24"
+    bound = parse_ip_rule(text).bound(parse_address("2001:db8:1:2:3:4:5:6"))
+
+    assert len(text) == 4_096
+    assert bound == "2001:db8:1:2::/64|192.0.2.1/24"
+    assert parse_ip_rule(bound).admits(parse_address("192.0.2.77"))

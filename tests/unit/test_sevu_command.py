@@ -141,13 +141,15 @@ def test_the_window_reaches_as_far_either_way(offset_s: int, taken: bool) -> Non
         assert "within 300 s of the time in UTC, here 1700000000 (2023-11-14 22:13:20 UTC)" in refusal.message
 
 
-def test_a_signature_is_remembered_until_its_timestamp_would_be_refused() -> None:
+@pytest.mark.parametrize("window_s", [1, 300, 86_400])
+def test_a_signature_is_remembered_until_the_widest_window_would_refuse_it(window_s: int) -> None:
+    """The node may be started again with a wider window than the one under which it took the signature."""
     text = _signed()
-    until_ms = _verified(text).replay_until_ms
+    until_ms = _verified(text, window_s=window_s).replay_until_ms
 
-    assert _verified(text, now_ms=until_ms - 1).cdn == 158
+    assert _verified(text, now_ms=until_ms - 1, window_s=86_400).cdn == 158
     with pytest.raises(CommandRefused, match="Timestamp outside valid range"):
-        _verified(text, now_ms=until_ms)
+        _verified(text, now_ms=until_ms, window_s=86_400)
 
 
 def test_a_replay_has_the_same_digest_however_its_signature_is_written() -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openusher.ledger.base import Issue
 from openusher.model.account import Secret, token_digest
 from openusher.model.limits import KEY_BYTES_MAX
 from openusher.model.ticket import NewTicket, Ticket, new_ticket_key
+from openusher.web.admin import NewAccountBody
+from openusher.web.edges.authorize import Question
 
 
 def a_ticket(*, password: str = "user123|swordfish", uses_limit: int = 5, uses_taken: int = 0) -> Ticket:
@@ -89,3 +93,15 @@ def test_a_secret_opens_with_its_own_text_only() -> None:
 def test_what_is_kept_of_an_edge_token_is_its_sha256() -> None:
     assert token_digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert token_digest("\ud800") != token_digest("abc")
+
+
+def test_what_carries_a_secret_or_a_signature_does_not_show_it() -> None:
+    asked = NewTicket(cdn=1, password="hush", app="a", video="v", ip="auto", uses_limit=0, expires_s=1, key="k")
+    body = '{"app": "a", "video": "v", "ip": "::1", "pass": "hush"}'
+    for carrier in (
+        Issue(ticket=asked, api_key="KEY", replay_digest="hush"),
+        msgspec.json.decode(body, type=Question),
+        NewAccountBody(name="site", secret="hush"),
+    ):
+        assert "hush" not in repr(carrier)
+        assert "***" in repr(carrier)

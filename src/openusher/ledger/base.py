@@ -11,6 +11,7 @@ from openusher.errors import CallerError
 from openusher.model.account import Account, ApiKey, Edge
 from openusher.model.attempt import Attempt, AttemptRequest, Decision
 from openusher.model.block import Block, Horizon
+from openusher.model.discreet import Discreet
 from openusher.model.search import AttemptFilter, Group, GroupBy
 from openusher.model.ticket import NewTicket, Ticket
 
@@ -26,7 +27,7 @@ class Decide(msgspec.Struct, frozen=True, tag=True):
     request: AttemptRequest
 
 
-class Issue(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class Issue(Discreet, frozen=True, tag=True, kw_only=True):
     """Create a ticket. `replay_digest` with `api_key` must be new; it is kept until `replay_until_ms` has passed."""
 
     ticket: NewTicket

@@ -1,15 +1,15 @@
-"""Values that hold a viewer's pass and do not show it."""
+"""Values that hold a pass, a secret or a signature and do not show it."""
 
 from __future__ import annotations
 
 import msgspec
 
 # A user filter may be a whole pass: one without a `|` names itself.
-_HIDDEN = frozenset({"password", "user"})
+_HIDDEN = frozenset({"password", "user", "secret", "replay_digest"})
 
 
 class Discreet(msgspec.Struct, frozen=True):
-    """A base for structs with a pass: their `repr`, and so any log line or traceback, shows `***` in its place."""
+    """A base for structs with such a value: their `repr`, and so any log line or traceback, shows `***` for it."""
 
     def __repr__(self) -> str:
         shown = (

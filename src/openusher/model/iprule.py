@@ -72,7 +72,8 @@ def parse_ip_rule(text: str) -> IpRule:
             nets.append(parse_net(entry))
         except ValueError:
             raise InvalidParameter("ip", f"cannot read entry {place + 1}; {TAKEN}") from None
-    return IpRule(entries, tuple(nets), tuple(slots))
+    # Without blanks, which may stand around a slash: a rule of the full length stays in it when its slots are bound.
+    return IpRule(tuple("".join(entry.split()) for entry in entries), tuple(nets), tuple(slots))
 
 
 def _slot_bits(entry: str) -> int | None:

@@ -14,6 +14,9 @@ NAME_BYTES_MAX = 128
 # 64 entries in their longest spelling, a pipe after each and some blanks; the rulings are silent.
 IP_RULE_BYTES_MAX = 4_096
 
+# A wider timestamp window cannot be set; a day forgives a clock in the wrong time zone.
+TIMESTAMP_WINDOW_S_MAX = 86_400
+
 # 2^63 - 1 is what SQLite and the columnar log both hold; one more fails a whole batch.
 INTEGER_MAX = 2**63 - 1
 

@@ -17,7 +17,7 @@ import hashlib
 import msgspec
 
 from openusher.model.account import Secret
-from openusher.model.limits import INTEGER_MAX
+from openusher.model.limits import INTEGER_MAX, TIMESTAMP_WINDOW_S_MAX
 from openusher.sevu import codes
 from openusher.sevu.dates import format_instant
 from openusher.sevu.jsontext import JsonValue, read_object
@@ -49,7 +49,8 @@ class VerifiedCommand(msgspec.Struct, frozen=True, kw_only=True):
     """A command that its account's secret has signed, within the window. Only `verify` makes one.
 
     `replay_digest` (hex) is of the signature that we computed; where `kind.creates`, it must be new for `api_key` and
-    be remembered until the clock has passed `replay_until_ms`, after which the timestamp is refused anyway.
+    be remembered until the clock has passed `replay_until_ms`, after which the widest window that can be set refuses
+    the timestamp: a node that is started again with a wider one than before must not take old signatures again.
     """
 
     kind: CommandKind
@@ -122,7 +123,7 @@ def verify(command: SignedCommand, *, secret: Secret, now_ms: int, window_s: int
         spelling=command.spelling,
         replay_digest=digest.hex(),
         # The timestamp is good through the whole of its last second.
-        replay_until_ms=(timestamp_s + window_s + 1) * 1_000,
+        replay_until_ms=(timestamp_s + TIMESTAMP_WINDOW_S_MAX + 1) * 1_000,
     )
 
 

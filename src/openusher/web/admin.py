@@ -14,7 +14,8 @@ from starlette.routing import Route
 from openusher import __version__
 from openusher.errors import AlreadyExists, CallerError, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.account import Account, Secret
-from openusher.model.limits import KEY_BYTES_MAX, NAME_BYTES_MAX, checked_text
+from openusher.model.discreet import Discreet
+from openusher.model.limits import INTEGER_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, checked_text
 from openusher.sevu.parameters import Parameters
 from openusher.sevu.tickets import read_request
 from openusher.usher import Usher
@@ -24,7 +25,7 @@ _CDN_MAX = 2**31 - 1
 _SECRET_BYTES_MAX = 256
 
 
-class NewAccountBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class NewAccountBody(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An account to make. What is left out is drawn; `secret` is taken over from a site that has one."""
 
     name: str
@@ -80,6 +81,14 @@ def _json(content: Any, status: int) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
+def _cdn(request: Request) -> int:
+    """The account that the path names. Raises NotAuthorised for a number that none can have."""
+    cdn: int = request.path_params["cdn"]
+    if cdn > INTEGER_MAX:
+        raise NotAuthorised(f"there is no account with cdn {cdn}")
+    return cdn
+
+
 class _Admin:
     def __init__(self, usher: Usher) -> None:
         self._usher = usher
@@ -108,21 +117,21 @@ class _Admin:
         }
 
     async def disable_account(self, request: Request) -> dict[str, Any]:
-        await self._usher.set_account_active(request.path_params["cdn"], active=False)
-        return {"cdn": request.path_params["cdn"], "active": False}
+        await self._usher.set_account_active(_cdn(request), active=False)
+        return {"cdn": _cdn(request), "active": False}
 
     async def enable_account(self, request: Request) -> dict[str, Any]:
-        await self._usher.set_account_active(request.path_params["cdn"], active=True)
-        return {"cdn": request.path_params["cdn"], "active": True}
+        await self._usher.set_account_active(_cdn(request), active=True)
+        return {"cdn": _cdn(request), "active": True}
 
     async def add_key(self, request: Request) -> dict[str, Any]:
-        key = await self._usher.add_api_key(request.path_params["cdn"])
+        key = await self._usher.add_api_key(_cdn(request))
         return {"cdn": key.cdn, "api_key": key.api_key, "secret": key.secret.reveal()}
 
     async def import_ticket(self, request: Request) -> dict[str, Any]:
         """Take over a ticket sold elsewhere: the parameters of sevu.request, and the `key` that it already has."""
         members = msgspec.json.decode(await request.body(), type=dict[str, Any])
-        cdn = request.path_params["cdn"]
+        cdn = _cdn(request)
         parameters = Parameters(members, {name: name for name in members})
         now_s = self._usher.clock_ms // 1000
         wanted = read_request(parameters, cdn=cdn, now_s=now_s).ticket

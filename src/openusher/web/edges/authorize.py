@@ -11,6 +11,7 @@ from openusher.errors import AttemptIdReused, Busy, InvalidParameter, NotAuthori
 from openusher.model.account import Edge
 from openusher.model.address import parse_address
 from openusher.model.attempt import AttemptRequest, Cut, Decision
+from openusher.model.discreet import Discreet
 from openusher.model.limits import (
     APP_BYTES_MAX,
     KEY_BYTES_MAX,
@@ -47,7 +48,7 @@ _CHALLENGE = (b"www-authenticate", b'Bearer realm="usher"')
 log = logging.getLogger(__name__)
 
 
-class Question(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Question(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body as it comes. `key` and `pass` may be missing or null: that is an attempt without a ticket.
 
     Unknown members are refused: a mistyped `attempt_id` would silently cost a second use.
@@ -123,9 +124,11 @@ class AuthorizeEndpoint:
             await _refuse(send, 405, "", f"send a POST to {PATH}", (b"allow", b"POST"))
             return
         try:
-            edge = self._usher.edge(_token(scope))
+            token = _token(scope)
+            self._usher.edge(token)
             body = await read_body(scope, receive, seconds_max=self._request_s_max)
-            request = read_question(body, edge)
+            # Asked again: the account may have been disabled while the body came, and now is when it counts.
+            request = read_question(body, self._usher.edge(token))
             decision = await self._usher.authorize(request)
         except NotAuthorised:
             await _refuse(send, 401, "", "give a valid edge token: Authorization: Bearer …", _CHALLENGE)
