@@ -25,8 +25,17 @@ async def find_log_faults(ledger: Ledger, attempt_log: AttemptLog, *, quick: boo
         if quick:
             faults.extend(await _rows_differ(attempt_log, table, blocks))
         else:
-            faults.extend(_blocks_differ(table, blocks, await attempt_log.all_held(table=table)))
+            held = await attempt_log.all_held(table=table)
+            faults.extend(_blocks_differ(table, await _with_later(ledger, blocks, held), held))
     return faults[:_FAULTS_MAX]
+
+
+async def _with_later(ledger: Ledger, blocks: list[Block], held: dict[int, Held]) -> list[Block]:
+    """`blocks`, and those among `held` that were assigned since these were read: a node ships while it is checked."""
+    unknown = held.keys() - {block.number for block in blocks}
+    if not unknown:
+        return blocks
+    return [*blocks, *(block for block in await ledger.blocks() if block.number in unknown)]
 
 
 async def _rows_differ(attempt_log: AttemptLog, table: str, blocks: Sequence[Block]) -> list[str]:

@@ -42,12 +42,14 @@ async def open_node(
     *,
     create: bool = True,
     with_log: bool = True,
+    ships: bool = True,
     seams: Seams = Seams(),  # noqa: B008
 ) -> AsyncIterator[Usher]:
     """Hold the data folder and start a node on it; at the end answer what waits, and release it.
 
-    Without `create` the folder must exist. Without `with_log` the attempt log stays closed, which spares a second and
-    300 MB; nothing may then be counted.
+    Without `create` it must be a data folder already. Without `with_log` the attempt log stays closed, which spares a
+    second and 300 MB; nothing may then be counted. Without `ships` no block moves to the log, and a log that was never
+    begun is not begun: such a node leaves open with which log the folder is served.
 
     Raises SetupError: folder in use (FolderInUse), missing, from a newer version, or a log that cannot run here.
     """
@@ -58,12 +60,15 @@ async def open_node(
         )
         try:
             await _refuse_published_secret(ledger, settings)
-            attempt_log = await _open_log(settings, folder, ledger) if with_log else LedgerOnlyLog()
+            if with_log and (ships or await _has_log(folder, ledger)):
+                attempt_log = await _open_log(settings, folder, ledger)
+            else:
+                attempt_log = LedgerOnlyLog()
         except BaseException:
             await ledger.close()
             raise
         usher = _assemble(settings, seams.around_ledger(ledger), attempt_log, seams)
-        await usher.start()
+        await usher.start(ships=ships)
         watch = asyncio.get_running_loop().create_task(_watch_disk(settings.data, settings.free_bytes_min, usher))
         try:
             yield usher
@@ -85,6 +90,10 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         on_step=seams.on_step,
     )
     return Usher(ledger, attempt_log, gate, shipper)
+
+
+async def _has_log(folder: DataFolder, ledger: Ledger) -> bool:
+    return folder.log_folder.exists() or bool((await ledger.stats()).shipped_block)
 
 
 async def _open_log(settings: Settings, folder: DataFolder, ledger: Ledger) -> AttemptLog:
@@ -124,6 +133,16 @@ async def _refuse_published_secret(ledger: SqliteLedger, settings: Settings) -> 
 
 
 async def _watch_disk(path: Path, free_bytes_min: int, usher: Usher) -> None:
+    """Without word from the disk no start is taken: a full one would be found out in the middle of a commit."""
     while True:
-        usher.takes_starts = shutil.disk_usage(path).free >= free_bytes_min
+        try:
+            free = shutil.disk_usage(path).free
+        except OSError as error:
+            takes_starts, event = False, f"disk.unreadable: {path}: {error.strerror}"
+        else:
+            takes_starts = free >= free_bytes_min
+            event = f"disk.{'enough' if takes_starts else 'low'} free={free}"
+        if takes_starts != usher.takes_starts:
+            log.log(logging.INFO if takes_starts else logging.ERROR, "%s", event)
+            usher.takes_starts = takes_starts
         await asyncio.sleep(_DISK_CHECK_S)

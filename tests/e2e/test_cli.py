@@ -89,6 +89,9 @@ def test_a_call_ends_with_the_status_that_the_help_promises(
     secret.write_text(account.secret)
     by_flags = ("--cdn", str(account.cdn), "--api-key", account.api_key, "--secret-file", str(secret))
     assert usher("call", "sevu.errorcount", *by_flags, "--url", node.url).returncode == DONE
+    by_flags = (*by_flags[:-1], "-")
+    assert usher("call", "sevu.errorcount", *by_flags, "--url", node.url, stdin=account.secret).returncode == DONE
+    assert usher("call", "sevu.errorcount", *by_flags, "--url", node.url, stdin=" ").returncode == USAGE
 
 
 def test_codes_prints_every_code_that_the_node_answers(node: Node, credentials: Path) -> None:
@@ -114,6 +117,9 @@ def test_an_account_command_that_cannot_be_done_says_why(node: Node, account: Ac
         (("account", "disable", "77", *data), FAILED, "77"),
         (("account", "add-key", "77", *data), FAILED, "77"),
         (("account", "enable", *data, "--", "-1"), FAILED, "status 404"),
+        (("account", "disable", "9" * 20, *data), FAILED, "there is no account with cdn " + "9" * 20),
+        (("account", "enable", "9" * 20, *data), FAILED, "there is no account with cdn"),
+        (("account", "add-key", "9" * 20, *data), FAILED, "there is no account with cdn"),
         (("account", "list", "--data", str(tmp_path / "nowhere")), FAILED, "no such data folder"),
         (("acount",), USAGE, "account"),
     ):

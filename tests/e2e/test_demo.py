@@ -88,3 +88,27 @@ def _await_line(process: subprocess.Popen[str], start: str) -> None:
             if line.startswith(start):
                 return
     raise AssertionError(f"the demo did not say {start!r}: {seen}")
+
+
+def test_sigterm_ends_the_demo_its_node_and_its_folder(tmp_path: Path) -> None:
+    """To the demo alone, as a supervisor sends it: its node hears of it from the demo only."""
+    arguments = [sys.executable, "-m", "openusher", "demo", "--log", "ledger"]
+    process = subprocess.Popen(
+        arguments,
+        cwd=_ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert process.stderr is not None
+    while "Issuing tickets" not in process.stderr.readline():
+        assert process.poll() is None
+    (lock,) = tmp_path.glob("usher-demo-*/data/lock")
+    node = json.loads(lock.read_text())["pid"]
+    process.terminate()
+    status = process.wait(30)
+
+    assert (status, list(tmp_path.iterdir())) == (143, [])
+    assert not Path(f"/proc/{node}").exists()
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()

@@ -182,3 +182,62 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
     assert refused.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in refused.stderr
+
+
+def test_a_folder_of_other_files_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    foreign, empty = tmp_path / "foreign", tmp_path / "empty"
+    foreign.mkdir()
+    empty.mkdir()
+    (foreign / "theirs").write_text("theirs")
+    for folder in (foreign, empty):
+        folder.chmod(0o755)
+    there = ("--data", str(foreign))
+    for arguments, said in (
+        (("account", "list", *there), "holds no ledger.db"),
+        (("status", *there), "holds no ledger.db"),
+        (("check", *there), "holds no ledger.db"),
+        (("account", "create", "site", *there), "holds other files and no ledger.db"),
+        (("serve", "--port", "0", *there), "holds other files and no ledger.db"),
+        (("account", "list", "--data", str(empty)), "holds no ledger.db"),
+    ):
+        refused = usher(*arguments)
+        assert (refused.returncode, refused.stdout) == (1, ""), arguments
+        assert f"{arguments[-1]}: {said}" in refused.stderr, (arguments, refused.stderr)
+    assert [(mode(folder), [path.name for path in folder.iterdir()]) for folder in (foreign, empty)] == [
+        (0o755, ["theirs"]),
+        (0o755, []),
+    ]
+    made = usher("account", "create", "site", "--data", str(empty))
+    assert (made.returncode, mode(empty)) == (0, 0o700)
+
+
+def test_a_check_ships_nothing_and_leaves_a_folder_without_a_log_without_one(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_node(data, "--log", "ledger") as node:
+        account = node.create_account("site")
+        with node.connect() as connection:
+            ask_some(connection, account, 20)
+    change_ledger(data, "UPDATE attempts SET at_ms = at_ms - 3600000")
+    checked = usher("check", "--data", str(data))
+    assert (checked.returncode, checked.stdout.split(":")[0]) == (0, "Sound")
+    assert not (data / "log").exists()
+    with running_node(data, "--log", "ledger") as node, node.connect() as connection:
+        assert connection.count(account) == 20
+
+
+def test_a_disk_that_cannot_be_asked_stops_starts_until_it_can(tmp_path: Path) -> None:
+    with running_node(tmp_path / "data", "--log", "ledger") as node, node.connect() as connection:
+        node.data.rename(tmp_path / "away")
+        await_readiness(connection, 503)
+        (tmp_path / "away").rename(node.data)
+        await_readiness(connection, 200)
+    said = node.log_file.read_text()
+    assert "Traceback" not in said
+    assert (said.count("disk.unreadable"), said.count("disk.enough free=")) == (1, 1)
+
+
+def await_readiness(connection: Connection, status: int) -> None:
+    """Return once /readyz answers `status`."""
+    deadline = time.monotonic() + 10
+    while connection.request("GET", "/readyz")[0] != status:
+        assert time.monotonic() < deadline

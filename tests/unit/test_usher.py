@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from openusher.attemptlog.base import Held
+from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.attemptlog.plainlist import PlainListLog
-from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable
+from openusher.errors import CountUnavailable, LedgerUnavailable, LogDamaged, LogUnavailable, NotAuthorised
 from openusher.gate import Gate
+from openusher.ledger.base import Directory, Ledger
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy
@@ -143,3 +147,104 @@ async def test_a_group_that_only_the_log_holds_is_not_lost_behind_pending_ones(
         grouped = await usher.group_attempts(2, EVERYTHING, GroupBy.VIDEO, limit=top)
 
         assert (grouped.groups, grouped.group_count, grouped.total) == (everything[:top], 4, 28)
+
+
+class SlowReading:
+    """A ledger whose next readings of the directory wait before they are handed on, or fail. The rest is the real
+    one's."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.read = asyncio.Event()
+        self.handed_on = asyncio.Event()
+        self.waits = 0
+        self.failures = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._ledger, name)
+
+    async def directory(self) -> Directory:
+        if self.failures:
+            self.failures -= 1
+            raise LedgerUnavailable("no reader is free")
+        found = await self._ledger.directory()
+        if self.waits:
+            self.waits -= 1
+            self.read.set()
+            await self.handed_on.wait()
+        return found
+
+
+@pytest.fixture
+async def slow(tmp_path: Path) -> AsyncIterator[tuple[Usher, SlowReading]]:
+    ledger = SlowReading(await SqliteLedger.open(tmp_path / "accounts.db"))
+    as_ledger = cast(Ledger, ledger)
+    gate = Gate(as_ledger, queue_wait_s_max=60, wall_ms=lambda: NOON_MS)
+    shipper = Shipper(as_ledger, LedgerOnlyLog(), rows_min=10**5, age_s_max=10**9, wall_ms=lambda: NOON_MS)
+    opened = Usher(as_ledger, LedgerOnlyLog(), gate, shipper)
+    await opened.start()
+    yield opened, ledger
+    await opened.close()
+
+
+async def test_a_disabled_account_stays_so_when_an_earlier_reading_ends_later(slow: tuple[Usher, SlowReading]) -> None:
+    usher, ledger = slow
+    made = await usher.create_account("to be disabled")
+    ledger.waits = 1
+    other = asyncio.create_task(usher.create_account("other"))
+    await ledger.read.wait()
+    disabling = asyncio.create_task(usher.set_account_active(made.account.cdn, active=False))
+    # Without the lock this is all the time that it needs.
+    await asyncio.wait([disabling], timeout=0.5)
+    ledger.handed_on.set()
+    await asyncio.gather(other, disabling)
+
+    assert [account.active for account in usher.accounts()] == [False, True]
+    with pytest.raises(NotAuthorised):
+        usher.edge(made.edge_token.reveal())
+
+
+async def test_what_was_committed_is_answered_and_known_when_it_cannot_be_read_again(
+    slow: tuple[Usher, SlowReading],
+) -> None:
+    usher, ledger = slow
+    ledger.failures = 2
+    first = await usher.create_account("read at the third time")
+    ledger.failures = 100
+    second = await usher.create_account("never read")
+    key = await usher.add_api_key(first.account.cdn)
+    await usher.set_account_active(second.account.cdn, active=False)
+    ledger.failures = 0
+
+    assert usher.edge(first.edge_token.reveal()).cdn == first.account.cdn
+    assert usher.api_key(first.api_key, cdn=first.account.cdn).secret == first.secret
+    assert usher.api_key(key.api_key, cdn=first.account.cdn).secret == key.secret
+    assert [account.active for account in usher.accounts()] == [True, False]
+    with pytest.raises(NotAuthorised):
+        usher.api_key(second.api_key, cdn=second.account.cdn)
+    await usher.set_account_active(second.account.cdn, active=True)
+    assert usher.edge(second.edge_token.reveal()).cdn == second.account.cdn
+
+
+class ShippingLog(MovingLog):
+    """Before it tells what it holds, all that pends is shipped."""
+
+    async def all_held(self, *, table: str) -> dict[int, Held]:
+        if self.shipper is not None:
+            await self.shipper.ship_all()
+        return await super().all_held(table=table)
+
+
+async def test_a_block_that_ships_during_a_check_is_no_fault(tmp_path: Path) -> None:
+    attempt_log = ShippingLog()
+    ledger = await SqliteLedger.open(tmp_path / "ledger.db")
+    gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: NOON_MS)
+    shipper = Shipper(ledger, attempt_log, rows_min=10**5, age_s_max=10**9, wall_ms=lambda: NOON_MS)
+    usher = Usher(ledger, attempt_log, gate, shipper)
+    await usher.start(ships=False)
+    await usher.authorize(request(1, video="a"))
+    attempt_log.shipper = shipper
+
+    assert await usher.check() == []
+    assert (await usher.stats()).shipped_block == 1
+    await usher.close()

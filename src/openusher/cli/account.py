@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from openusher.cli.connect import admin, ask
+from openusher.cli.credentials import read_secret_file
 from openusher.cli.options import AsJson, Data, settings_of
-from openusher.cli.output import EXITS, Exit, err, fail, out, print_fields, print_json, print_table
+from openusher.cli.output import EXITS, err, out, print_fields, print_json, print_table
 from openusher.settings import Settings
 
 app = typer.Typer(
@@ -43,7 +43,7 @@ def create(
     \b
     Example: usher account create acme --json > acme.json
     """
-    secret = _read_secret(secret_file) if secret_file else ""
+    secret = read_secret_file(secret_file) if secret_file else ""
     made = _ask(
         settings_of(data=data),
         "POST",
@@ -117,15 +117,3 @@ def _ask(settings: Settings, method: str, path: str, body: Any = None, *, create
             return await ask(client, method, path, body)
 
     return asyncio.run(run())
-
-
-def _read_secret(path: Path) -> str:
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text()
-    except OSError as error:
-        fail(f"--secret-file {path}: cannot read it: {error.strerror}", Exit.USAGE)
-    except UnicodeDecodeError:
-        fail(f"--secret-file {path}: is not text", Exit.USAGE)
-    if not text.strip():
-        fail(f"--secret-file {path}: is empty", Exit.USAGE)
-    return text.strip()

@@ -36,7 +36,7 @@ def call(
     cdn: Annotated[int | None, typer.Option(help="The account's number, where there is no --credentials.")] = None,
     api_key: Annotated[str | None, typer.Option(help="Its API key, where there is no --credentials.")] = None,
     secret_file: Annotated[
-        Path | None, typer.Option(help="A file with its secret, where there is no --credentials.")
+        Path | None, typer.Option(help="A file with its secret, where there is no --credentials; - reads stdin.")
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Sign with the published credentials of usher demo.")] = False,
     show: Annotated[

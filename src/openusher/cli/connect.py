@@ -25,6 +25,7 @@ async def admin(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the admin API on `settings.data`, whether or not its node runs. Ends the command on failure.
 
+    Only with `create` may the folder become a data folder by this. Without a running node nothing is shipped.
     Imports late: a node's parts take half a second to load, and most commands only talk to one that runs.
     """
     try:
@@ -37,7 +38,7 @@ async def admin(
         return
     except SetupError as error:
         fail(str(error))
-    async with _client_of_own_node(settings, with_log=with_log) as client:
+    async with _client_of_own_node(settings, create=create, with_log=with_log) as client:
         yield client
 
 
@@ -52,14 +53,14 @@ async def _client_of_running_node(settings: Settings) -> AsyncIterator[httpx.Asy
 
 
 @asynccontextmanager
-async def _client_of_own_node(settings: Settings, *, with_log: bool) -> AsyncIterator[httpx.AsyncClient]:
+async def _client_of_own_node(settings: Settings, *, create: bool, with_log: bool) -> AsyncIterator[httpx.AsyncClient]:
     import httpx
 
     from openusher.node import open_node
     from openusher.web.admin import admin_app
 
     try:
-        async with open_node(settings, create=False, with_log=with_log) as usher:
+        async with open_node(settings, create=create, with_log=with_log, ships=False) as usher:
             transport = httpx.ASGITransport(app=admin_app(usher))
             async with httpx.AsyncClient(transport=transport, base_url=_BASE_URL, timeout=_TIMEOUT_S) as client:
                 yield client

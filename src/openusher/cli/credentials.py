@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from openusher.cli.output import Exit, fail
 from openusher.cli.page import API_KEY, CDN, SECRET
 from openusher.model.account import Secret
+from openusher.model.discreet import Discreet
 
 
 class Signer(msgspec.Struct, frozen=True):
@@ -19,7 +21,7 @@ class Signer(msgspec.Struct, frozen=True):
     secret: Secret
 
 
-class _File(msgspec.Struct):
+class _File(Discreet, frozen=True):
     cdn: int
     api_key: str
     secret: str
@@ -39,21 +41,29 @@ def read_signer(
             "--secret-file, or --demo",
             Exit.USAGE,
         )
-    return Signer(cdn, api_key, Secret(_read(secret_file).strip()))
+    return Signer(cdn, api_key, Secret(read_secret_file(secret_file)))
+
+
+def read_secret_file(path: Path) -> str:
+    """The secret in a file, or on stdin for `-`; ends the command on what is empty or unreadable."""
+    secret = (sys.stdin.read() if str(path) == "-" else _read("--secret-file", path)).strip()
+    if not secret:
+        fail(f"--secret-file {path}: is empty", Exit.USAGE)
+    return secret
 
 
 def _read_file(path: Path) -> Signer:
     try:
-        found = msgspec.json.decode(_read(path), type=_File)
+        found = msgspec.json.decode(_read("--credentials", path), type=_File)
     except msgspec.DecodeError:
         fail(f"--credentials {path}: is not what usher account create --json prints", Exit.USAGE)
     return Signer(found.cdn, found.api_key, Secret(found.secret))
 
 
-def _read(path: Path) -> str:
+def _read(flag: str, path: Path) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        fail(f"{path}: cannot read it: {error.strerror}", Exit.USAGE)
+        fail(f"{flag} {path}: cannot read it: {error.strerror}", Exit.USAGE)
     except UnicodeDecodeError:
-        fail(f"{path}: is not text", Exit.USAGE)
+        fail(f"{flag} {path}: is not text", Exit.USAGE)

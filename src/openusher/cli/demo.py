@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -20,6 +21,8 @@ from openusher.cli.output import err, fail, out, print_table
 from openusher.settings import LogKind
 
 PORT_KEPT = 8088
+# As a shell reports a process that a signal ended.
+_ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 _SAMPLE = Path(__file__).parent / "samples" / "errorcount.php"
 
 
@@ -38,10 +41,29 @@ def demo(
     \b
     Example: usher demo --log ledger
     """
-    with tempfile.TemporaryDirectory(prefix="usher-demo-") as folder:
-        agrees = asyncio.run(_demo(Path(folder), keep=keep, port=port, log=log))
+    try:
+        agrees = asyncio.run(_demo_in_folder(keep=keep, port=port, log=log))
+    except asyncio.CancelledError:
+        raise typer.Exit(_ENDED_BY_SIGTERM) from None
     if not agrees:
         fail("the counts above do not agree with what was sent")
+
+
+async def _demo_in_folder(*, keep: bool, port: int, log: LogKind) -> bool:
+    """SIGTERM ends it as Ctrl-C does, node and folder with it; once, so that a second one cannot tear the end."""
+    this = asyncio.current_task()
+    assert this is not None
+    told = False
+
+    def end() -> None:
+        nonlocal told
+        if not told:
+            told = True
+            this.cancel()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    with tempfile.TemporaryDirectory(prefix="usher-demo-") as folder:
+        return await _demo(Path(folder), keep=keep, port=port, log=log)
 
 
 async def _demo(folder: Path, *, keep: bool, port: int, log: LogKind) -> bool:

@@ -18,6 +18,8 @@ LEDGER_FILE = "ledger.db"
 LOG_FOLDER = "log"
 ADMIN_SOCKET = "admin.sock"
 _LOCK_FILE = "lock"
+# What a folder may hold that is still to become a data folder: a first start that failed, a disk of its own.
+_OF_AN_EMPTY_FOLDER = frozenset({_LOCK_FILE, "lost+found"})
 
 
 class Holder(msgspec.Struct):
@@ -59,13 +61,15 @@ class DataFolder:
 
 
 def hold_folder(path: Path, *, create: bool = True) -> DataFolder:
-    """Take the folder at `path` for this process, creating it (mode 0700) where `create` allows.
+    """Take the folder at `path` for this process. With `create` it may be missing or empty; it gets mode 0700.
 
-    Raises FolderInUse when another process holds it, SetupError when it is missing or cannot be used.
+    Raises FolderInUse when another process holds it, SetupError when it is missing, is no data folder or cannot be
+    used; a folder that is refused is left as it was.
     """
     try:
         if create:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_foreign(path, create=create)
         if path.stat().st_mode & 0o077:
             # It holds secrets in clear: tickets' passes and the keys that sign.
             path.chmod(0o700)
@@ -82,6 +86,23 @@ def hold_folder(path: Path, *, create: bool = True) -> DataFolder:
         raise FolderInUse(path, holder) from None
     _write_holder(lock)
     return DataFolder(path, lock)
+
+
+def _refuse_foreign(path: Path, *, create: bool) -> None:
+    """Before anything in it is changed: a mistyped --data may name a folder that others have to read."""
+    inside = {entry.name for entry in path.iterdir()}
+    if LEDGER_FILE in inside:
+        return
+    if not create:
+        raise SetupError(
+            f"{path}: holds no {LEDGER_FILE}, so it is no data folder; name one with --data, or start it with "
+            "usher serve"
+        )
+    if inside - _OF_AN_EMPTY_FOLDER:
+        raise SetupError(
+            f"{path}: holds other files and no {LEDGER_FILE}, so it is no data folder; name an empty or a new one with "
+            "--data"
+        )
 
 
 def _write_holder(lock: int) -> None:
