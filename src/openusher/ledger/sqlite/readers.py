@@ -112,7 +112,10 @@ class Readers:
         self._under_way += 1
         self._is_quiet.clear()
 
-        def leave(_: object) -> None:
+        def leave(answered: asyncio.Task[T]) -> None:
+            if not answered.cancelled():
+                # Else asyncio would report it where its asker has gone.
+                answered.exception()
             self._under_way -= 1
             if not self._under_way:
                 self._is_quiet.set()
