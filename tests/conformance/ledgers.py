@@ -24,6 +24,7 @@ class Fault(StrEnum):
     FULL = "refuses writes"
     SYNC = "takes writes and fails to sync them"
     SYNC_ONCE = "fails one sync and then works"
+    MEMORY = "has the process run out of memory at a sync"
 
 
 class LedgerBench(Protocol):
@@ -120,6 +121,8 @@ class _File(apsw.VFSFile):
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
+        if self._disk.fault is Fault.MEMORY:
+            raise MemoryError
         if self._disk.fault in (Fault.SYNC, Fault.SYNC_ONCE):
             if self._disk.fault is Fault.SYNC_ONCE:
                 self._disk.fault = Fault.NONE

@@ -115,6 +115,33 @@ async def test_a_sync_that_fails_once_is_looked_up_at_once(bench: LedgerBench, l
     assert await ledger.check(quick=False) == []
 
 
+async def test_a_ledger_that_cannot_be_written_is_not_ready_until_it_can(bench: LedgerBench, ledger: Ledger) -> None:
+    await ledger.commit_batch([Issue(ticket=ticket(1))], now_ms=NOON_MS)
+    await ledger.be_ready()
+    bench.fault = Fault.FULL
+    with pytest.raises(LedgerUnavailable):
+        await ledger.commit_batch([asked(0)], now_ms=NOON_MS)
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable):
+            await ledger.be_ready()
+    bench.fault = Fault.NONE
+    await ledger.be_ready()
+
+    assert await held(ledger) == 0
+
+
+async def test_a_commit_that_ends_in_any_error_leaves_a_ledger_that_goes_on(bench: LedgerBench, ledger: Ledger) -> None:
+    await ledger.commit_batch([Issue(ticket=ticket(1))], now_ms=NOON_MS)
+    bench.fault = Fault.MEMORY
+    with pytest.raises((CommitUnknown, LedgerUnavailable)):
+        await ledger.commit_batch([asked(0)], now_ms=NOON_MS)
+    bench.fault = Fault.NONE
+    (decision,) = await ledger.commit_batch([asked(0)], now_ms=NOON_MS)
+
+    assert isinstance(decision, Decision)
+    assert (decision.attempt, await held(ledger), await uses_taken(ledger)) == (1, 1, 1)
+
+
 async def test_shipping_steps_survive_a_disk_that_fails(bench: LedgerBench, ledger: Ledger) -> None:
     await ledger.commit_batch([Issue(ticket=ticket(1)), asked(0), asked(1)], now_ms=NOON_MS)
     for fault, error in ((Fault.FULL, LedgerUnavailable), (Fault.SYNC, CommitUnknown)):
@@ -171,6 +198,20 @@ async def test_one_bad_operation_is_refused_alone(ledger: Ledger, bad: Operation
     assert (await held(ledger), await uses_taken(ledger)) == (63, 40)
     assert await ledger.ticket(1, "other") is None
     assert await ledger.check(quick=False) == []
+
+
+async def test_an_answer_that_nobody_can_read_is_refused_alone(bench: LedgerBench) -> None:
+    ledger = await bench.open()
+    await ledger.create_account(new_account(1))
+    await ledger.commit_batch([Issue(ticket=ticket(1)), asked(0)], now_ms=NOON_MS)
+    await ledger.close()
+    bench.tamper("UPDATE answers SET reason = 'nonsense'")
+    ledger = await bench.open()
+    refused, decision = await ledger.commit_batch([asked(0), asked(1)], now_ms=NOON_MS)
+    await ledger.close()
+
+    assert isinstance(refused, InvalidParameter)
+    assert isinstance(decision, Decision)
 
 
 async def test_a_batch_goes_through_although_its_asker_has_gone(ledger: Ledger) -> None:

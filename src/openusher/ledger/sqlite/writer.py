@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from openusher.errors import CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable, SetupError
+from openusher.errors import CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable
 from openusher.ledger.base import Operation, Outcome
 from openusher.ledger.sqlite import store
 from openusher.ledger.sqlite.batch import Batch, Counters
@@ -214,8 +214,8 @@ class Writer:
             # What was read back may live in the kernel's cache only; a checkpoint copies and syncs it anew.
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             counters = _read_counters(self._connection)
-        except (apsw.Error, SetupError) as error:
-            raise LedgerUnavailable("the ledger's disk fails") from error
+        except Exception as error:
+            raise LedgerUnavailable(f"the ledger cannot be opened again: {type(error).__name__}") from error
         if counters.last_batch < self.counters.last_batch:
             raise LedgerUnavailable("the ledger on the disk is older than what was answered")
         self.counters = counters
