@@ -77,7 +77,7 @@ async def _open(file: Path, vfs: ForgetfulVFS, pragmas: dict[str, str]) -> Sqlit
     ticket = NewTicket(cdn=1, key="k", password="p", app="*", video="*", ip="::/0", uses_limit=0, expires_s=2**32)
     await ledger.commit_batch([Issue(ticket=ticket)], now_ms=0)
     for pragma, value in pragmas.items():
-        ledger._connection.pragma(pragma, value)
+        ledger._writer._connection.pragma(pragma, value)
     return ledger
 
 

@@ -110,7 +110,8 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
 class Ledger(Protocol):
     """One writer, any number of readers. Every method that writes returns only after its commit is synced.
 
-    All of them raise LedgerUnavailable when nothing was done, and CommitUnknown when that cannot be said.
+    All of them raise LedgerUnavailable when nothing was done, and CommitUnknown when that cannot be said. What reads
+    raises CountUnavailable when it took too long, and Busy when its turn among other readers did not come.
     """
 
     @property
@@ -176,7 +177,8 @@ class Ledger(Protocol):
     async def stats(self) -> LedgerStats: ...
 
     async def be_ready(self) -> None:
-        """Return once it can be written; after a commit of unknown outcome it is first reopened and synced.
+        """Return once it can be written: after a commit of unknown outcome it is first reopened and synced, after a
+        write that failed an empty one is tried.
 
         Raises LedgerUnavailable while that fails.
         """

@@ -24,7 +24,7 @@ class Places:
             return
         line = self._lines.setdefault(cdn, deque())
         if len(line) >= self._waiting_max:
-            raise Busy("too many searches of this account are waiting")
+            raise Busy("too many questions of this account are waiting")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         line.append(turn)
         try:
