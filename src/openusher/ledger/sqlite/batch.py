@@ -25,7 +25,7 @@ Row = tuple[Any, ...]
 # More than a batch can add, so that what expires never piles up.
 _PRUNED_ROWS_MAX = 1_000
 
-_TICKETS = """
+TICKETS = """
 SELECT number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s
 FROM tickets WHERE cdn = ? AND key = ?
 """
@@ -118,7 +118,7 @@ class Batch:
                         replay_names.add((operation.api_key, operation.replay_digest))
                 case Revoke():
                     ticket_names.add((operation.cdn, operation.key))
-        for row in self._rows(_TICKETS, ticket_names):
+        for row in self._rows(TICKETS, ticket_names):
             ticket = ticket_of_row(row)
             self._tickets[ticket.cdn, ticket.key] = ticket
         for cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s in self._rows(_ANSWERS, answer_names):

@@ -24,7 +24,7 @@ from openusher.ledger.base import (
 )
 from openusher.ledger.sqlite import blocks, search, store
 from openusher.ledger.sqlite.accounts import insert_account, insert_api_key, read_directory, update_account
-from openusher.ledger.sqlite.batch import ticket_of_row
+from openusher.ledger.sqlite.batch import TICKETS, ticket_of_row
 from openusher.ledger.sqlite.readers import Readers
 from openusher.ledger.sqlite.verify import find_faults
 from openusher.ledger.sqlite.writer import Writer
@@ -35,10 +35,6 @@ from openusher.model.ticket import Ticket
 
 T = TypeVar("T")
 
-_TICKET = """
-SELECT number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s
-FROM tickets WHERE cdn = ? AND key = ?
-"""
 _STATS = """
 SELECT incarnation, last_attempt, last_block,
   (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
@@ -99,7 +95,7 @@ class SqliteLedger:
         return await self._writer.commit_batch(operations, now_ms=now_ms)
 
     async def ticket(self, cdn: int, key: str) -> Ticket | None:
-        rows = await self._readers.ask(lambda connection: list(connection.execute(_TICKET, (cdn, key))), cdn=cdn)
+        rows = await self._readers.ask(lambda connection: list(connection.execute(TICKETS, (cdn, key))), cdn=cdn)
         return ticket_of_row(rows[0]) if rows else None
 
     async def count_pending(self, cdn: int, search_for: AttemptFilter) -> PendingCount:
