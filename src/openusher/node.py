@@ -13,7 +13,7 @@ import msgspec
 
 from openusher.attemptlog.base import AttemptLog
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
-from openusher.errors import LogDamaged, SetupError
+from openusher.errors import LogDamaged, LogUnavailable, SetupError
 from openusher.gate import Gate
 from openusher.ledger.base import Ledger
 from openusher.ledger.folder import DataFolder, hold_folder
@@ -110,9 +110,10 @@ async def _open_log(settings: Settings, folder: DataFolder, ledger: Ledger) -> A
     )
     try:
         await attempt_log.start()
-    except LogDamaged as error:
-        # Decisions go on, and every count says why there is none, until someone has restored the log's files.
-        log.error("log.damaged: %s", error)
+    except (LogDamaged, LogUnavailable) as error:
+        # Decisions go on, and every count says why there is none, until someone has restored the log's files, or it
+        # starts after all.
+        log.error("log.refused: %s", error)
     return attempt_log
 
 

@@ -36,7 +36,7 @@ from openusher.shipper import Shipper
 
 T = TypeVar("T")
 
-# A count rather waits this long for a log process that restarts than fails.
+# A count rather waits this long for a log process that restarts, or is verified, than fails.
 _COUNT_WAIT_S = 5.0
 _COUNT_RETRY_S = 0.2
 _READ_AGAIN_TIMES = 5
@@ -215,11 +215,14 @@ class Usher:
         deadline = time.monotonic() + _COUNT_WAIT_S
         while True:
             try:
-                await self.shipper.be_verified()
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await self.shipper.be_verified()
                 start = self._log.starts
                 answer = await ask()
                 if self._log.starts == start:
                     return answer
+            except TimeoutError:
+                raise CountUnavailable("the attempt log is still being verified; try again in a minute") from None
             except LogUnavailable as error:
                 if time.monotonic() >= deadline:
                     raise CountUnavailable("the attempt log does not answer; try again in a minute") from error
@@ -314,7 +317,11 @@ class Usher:
         if not self.takes_starts:
             raise Busy("the disk is nearly full")
         await self._ledger.be_ready()
-        await self.shipper.be_verified()
+        try:
+            async with asyncio.timeout(_COUNT_WAIT_S):
+                await self.shipper.be_verified()
+        except TimeoutError:
+            raise LogUnavailable("the attempt log is still being verified") from None
 
 
 def wall_ms() -> int:

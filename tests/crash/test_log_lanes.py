@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from openusher.attemptlog.embedded.child import launch
+from openusher.attemptlog.embedded import child
 from openusher.attemptlog.engine import Lane, Statement
 from openusher.errors import LogUnavailable
+from openusher.node import open_node
+from openusher.settings import Settings
+from tests.conformance.asking import request
 from tests.crash.openedlog import Opened, is_reaped, rows_of, until
 
 pytestmark = [pytest.mark.crash]
@@ -55,14 +58,18 @@ def asked(lane: Lane) -> Statement:
     return Statement(text="SELECT 1", lane=lane, seconds_max=5)
 
 
-def test_every_lane_answers_again_after_writing_to_a_process_that_is_no_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", range(3))
+def test_every_lane_answers_again_after_writing_to_a_process_that_is_no_more(tmp_path: Path, killed: int) -> None:
     async def write() -> None:
         async with Opened(tmp_path / "log") as opened:
             starts = opened.engine.starts
             waiting = []
-            kill_unseen(opened.pid)
-            # The first write finds the end; one of the next turns of the loop meets a transport that is closed.
-            for lane in (Lane.INSERT, Lane.CHECK, Lane.COUNT, Lane.COUNT):
+            loop = asyncio.get_running_loop()
+            # One is written in the turn of the kill and finds the end; the next meets a closed transport, a turn
+            # before the end is known.
+            for turn, lane in enumerate((Lane.COUNT, Lane.INSERT, Lane.CHECK)):
+                if turn == killed:
+                    loop.call_soon(kill_unseen, opened.pid)
                 waiting.append(asyncio.create_task(opened.engine.execute(asked(lane))))
                 await asyncio.sleep(0)
             failed = await asyncio.gather(*waiting, return_exceptions=True)
@@ -90,14 +97,14 @@ def test_what_nobody_thought_of_fails_one_statement_and_not_its_lane(tmp_path: P
 @pytest.mark.parametrize("turns", range(5))
 def test_ending_a_process_that_is_no_more_raises_nothing(tmp_path: Path, turns: int) -> None:
     async def end() -> None:
-        child = await launch(tmp_path / "log", memory_bytes_max=1_500_000_000)
-        kill_unseen(child.pid)
-        asking = asyncio.create_task(child.ask(asked(Lane.COUNT)))
+        started = await child.launch(tmp_path / "log", memory_bytes_max=1_500_000_000)
+        asyncio.get_running_loop().call_soon(kill_unseen, started.pid)
+        asking = asyncio.create_task(started.ask(asked(Lane.COUNT)))
         for _ in range(turns):
             await asyncio.sleep(0)
-        await child.end(seconds_max=5)
+        await started.end(seconds_max=5)
 
-        assert is_reaped(child.pid)
+        assert is_reaped(started.pid)
         assert isinstance((await asyncio.gather(asking, return_exceptions=True))[0], LogUnavailable)
 
     run(end())
@@ -118,6 +125,36 @@ def test_the_log_is_started_again_once_there_are_descriptors_again(tmp_path: Pat
             assert await opened.log.newest_block() == 1
 
     run(starve())
+
+
+def test_a_log_that_could_not_start_at_first_has_its_tables_once_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def start() -> None:
+        opened = Opened(tmp_path / "log")
+        with monkeypatch.context() as patched:
+            patched.setattr(child, "_READY_S_MAX", 0.01)
+            with pytest.raises(LogUnavailable, match="not ready within"):
+                await opened.log.start()
+        await opened.restarted(0)
+
+        assert await opened.log.newest_block() == 0
+        await opened.log.close()
+
+    run(start())
+
+
+def test_a_node_decides_while_its_log_cannot_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "_READY_S_MAX", 0.01)
+
+    async def decide() -> None:
+        async with open_node(Settings(data=tmp_path / "data")) as usher:
+            credentials = await usher.create_account("acme")
+            decision = await usher.authorize(request(credentials.account.cdn))
+
+            assert decision.reason
+
+    run(decide())
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from openusher.attemptlog.columnar import ColumnarLog
 from openusher.attemptlog.embedded.turns import Turns
-from openusher.attemptlog.embedded.wire import FRAME_BYTES_MAX, HEADER_BYTES, Answer, body_size, framed
+from openusher.attemptlog.embedded.wire import FRAME_BYTES_MAX, HEADER_BYTES, Answer, Ask, body_size, framed
 from openusher.attemptlog.engine import Lane, Statement, error_of
+from openusher.attemptlog.query import Query
 from openusher.errors import LogDamaged, LogUnavailable
+from openusher.model.block import Block, Horizon
 
 
 def taken(turns: Turns[str], number: int) -> list[str]:
@@ -83,3 +89,64 @@ def test_a_statement_does_not_show_what_is_bound_to_it() -> None:
     statement = Statement(text="SELECT {p0:String}", params={"p0": "s3cret"}, lane=Lane.COUNT, seconds_max=1)
 
     assert "s3cret" not in f"{statement!r} {statement}"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Ask(number=1, lane="count", text="SELECT {p0:String}", params={"p0": "s3cret"}, data=b'["s3cret"]'),
+        Answer(number=1, rows=b'["s3cret"]'),
+        Query("SELECT {p0:String}", {"p0": "s3cret"}),
+    ],
+    ids=["ask", "answer", "query"],
+)
+def test_what_goes_to_the_engine_and_back_does_not_show_a_value(message: Ask | Answer | Query) -> None:
+    assert "s3cret" not in f"{message!r} {message}"
+
+
+class ZeroEngine:
+    """Answers 0 to everything, and remembers what it was asked."""
+
+    starts = 1
+
+    def __init__(self) -> None:
+        self.asked: list[Statement] = []
+
+    async def start(self, first: Sequence[Statement] = ()) -> None:
+        self.asked.extend(first)
+
+    async def execute(self, statement: Statement) -> list[list[Any]]:
+        self.asked.append(statement)
+        return [[0]]
+
+    async def close(self) -> None:
+        self.asked.clear()
+
+
+def test_what_counts_wait_for_after_a_start_may_take_seconds_and_not_minutes() -> None:
+    async def verify() -> list[float]:
+        engine = ZeroEngine()
+        log = ColumnarLog(engine, count_s_max=10)
+        await log.newest_block()
+        await log.rows_by_table(Horizon(upto=5))
+        return [statement.seconds_max for statement in engine.asked]
+
+    assert max(asyncio.run(verify())) <= 20
+
+
+def test_the_rows_of_a_block_get_its_numbers_outside_the_loop() -> None:
+    class Rows(bytes):
+        read_by: threading.Thread | None = None
+
+        def __len__(self) -> int:
+            self.read_by = threading.current_thread()
+            return super().__len__()
+
+    rows = Rows(b"\n".join(b'["%d]\\n",%d]' % (n, n) for n in range(60_000)))
+    expected = b"".join(b'["%d]\\n",%d,12,5]\n' % (n, n) for n in range(60_000))
+    block = Block(number=12, incarnation=5, first_id=1, last_id=2, rows=60_000, digest="", shipped=False)
+    engine = ZeroEngine()
+    asyncio.run(ColumnarLog(engine, count_s_max=10).insert(block, rows, table="attempts"))
+
+    assert engine.asked[0].data == expected
+    assert rows.read_by not in (None, threading.main_thread())

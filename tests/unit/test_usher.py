@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+import openusher.usher
 from openusher.attemptlog.base import Held
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.attemptlog.plainlist import PlainListLog
@@ -41,6 +42,18 @@ class MovingLog(PlainListLog):
         self.restarts_before_count = False
         self.lost = 0
         self.errors: list[Exception] = []
+        self.hangs = False
+        self.cannot_close = False
+
+    async def newest_block(self) -> int:
+        if self.hangs:
+            await asyncio.Event().wait()
+        return await super().newest_block()
+
+    async def close(self) -> None:
+        await super().close()
+        if self.cannot_close:
+            raise RuntimeError("the handler is closed")
 
     @property
     def starts(self) -> int:
@@ -125,6 +138,37 @@ async def test_a_count_waits_a_little_for_a_log_that_is_away(usher: Usher, attem
     attempt_log.errors = [LogUnavailable("away"), LogUnavailable("away")]
 
     assert await asyncio.wait_for(usher.count_attempts(1, EVERYTHING), 10) == 9
+
+
+async def test_a_log_that_hangs_while_it_is_verified_gives_an_error_soon(
+    usher: Usher, attempt_log: MovingLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openusher.usher, "_COUNT_WAIT_S", 0.2)
+    attempt_log.hangs = True
+    attempt_log.restarts += 1
+    with pytest.raises(CountUnavailable, match="verified"):
+        await asyncio.wait_for(usher.count_attempts(1, EVERYTHING), 10)
+    with pytest.raises(LogUnavailable, match="verified"):
+        await asyncio.wait_for(usher.check_ready(), 10)
+    attempt_log.hangs = False
+
+    assert await usher.count_attempts(1, EVERYTHING) == 9
+
+
+async def test_a_log_that_cannot_be_closed_does_not_leave_the_ledger_open(
+    tmp_path: Path, attempt_log: MovingLog
+) -> None:
+    ledger = await SqliteLedger.open(tmp_path / "ledger.db")
+    gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: NOON_MS)
+    shipper = Shipper(ledger, attempt_log, rows_min=1, age_s_max=1, wall_ms=lambda: NOON_MS)
+    opened = Usher(ledger, attempt_log, gate, shipper)
+    await opened.start()
+    attempt_log.cannot_close = True
+    with pytest.raises(RuntimeError, match="closed"):
+        await opened.close()
+
+    # SQLite removes its write-ahead log when the last connection is closed.
+    assert not (tmp_path / "ledger.db-wal").exists()
 
 
 async def test_a_damaged_log_gives_an_error_and_no_number(usher: Usher, attempt_log: MovingLog) -> None:

@@ -53,7 +53,11 @@ class AttemptLog(Protocol):
         ...
 
     async def start(self) -> None:
-        """Open the log, creating what is missing. Raises SetupError when it cannot run on this machine."""
+        """Open the log, creating what is missing.
+
+        Raises SetupError when it cannot run on this machine, LogDamaged and LogUnavailable when it cannot be opened
+        now; after these two it opens by itself as soon as it can.
+        """
         ...
 
     async def tables(self) -> Sequence[str]:

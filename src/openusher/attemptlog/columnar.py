@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,11 +23,16 @@ from openusher.model.attempt import Attempt
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
 
+# Reads all of the log.
 _CHECK_S_MAX = 900.0
+# Reads one narrow column. Counts wait for it after every start, so a process that hangs then must be found out soon.
+_VERIFY_S_MAX = 20.0
 # What a check takes at a time: each time it reads the table anew, and the engine has all of its text in memory.
 _CHECKED_ROWS = 3 * BLOCK_ROWS_MAX
 _CHECKED_BYTES = 2 * BLOCK_BYTES_MAX
 _INSERT_S_MAX = 60.0
+# Numbered at a time: no other thread runs within one call, and a decision would wait for a whole block.
+_NUMBERED_BYTES = 256 * 1024
 # `newest` first looks at so many of the last blocks: ids rise with blocks, so if they hold enough, they hold
 # the answer.
 NEWEST_BLOCKS = 16
@@ -79,17 +85,14 @@ class ColumnarLog:
         return self._engine.starts
 
     async def start(self) -> None:
-        await self._engine.start()
-        for text in create_statements(engine=self._table_engine):
-            await self._engine.execute(Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX))
+        texts = create_statements(engine=self._table_engine)
+        await self._engine.start([Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX) for text in texts])
 
     async def tables(self) -> Sequence[str]:
         return TABLES
 
     async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
-        # A line feed inside a JSON text is escaped, so `]` before one is the end of a row and nothing else.
-        ending = f",{block.number:d},{block.incarnation:d}]\n".encode()
-        data = (rows if rows.endswith(b"\n") else rows + b"\n").replace(b"]\n", ending)
+        data = await asyncio.to_thread(_numbered, rows, block)
         text = insert_statement(block, table=_known(table), seconds_max=_INSERT_S_MAX)
         await self._engine.execute(Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX, data=data))
 
@@ -106,10 +109,10 @@ class ColumnarLog:
         return found
 
     async def rows_by_table(self, horizon: Horizon) -> dict[str, int]:
-        return {table: await self._number(horizon_query(table, horizon), lane=Lane.CHECK) for table in TABLES}
+        return {table: await self._verified(horizon_query(table, horizon)) for table in TABLES}
 
     async def newest_block(self) -> int:
-        return max([await self._number(Query(_NEWEST_BLOCK.format(table=t), {}), lane=Lane.CHECK) for t in TABLES])
+        return max([await self._verified(Query(_NEWEST_BLOCK.format(table=table), {})) for table in TABLES])
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return await self._number(count_query(cdn, search, horizon), cdn=cdn)
@@ -155,15 +158,36 @@ class ColumnarLog:
             for number, count, first, last, digest in rows
         }
 
-    async def _number(self, query: Query, *, lane: Lane = Lane.COUNT, cdn: int = 0) -> int:
-        rows = await self._rows(query, lane=lane, cdn=cdn)
+    async def _number(self, query: Query, *, cdn: int) -> int:
+        rows = await self._rows(query, cdn=cdn)
         return int(rows[0][0])
 
-    async def _rows(self, query: Query, *, lane: Lane = Lane.COUNT, cdn: int = 0) -> list[list[Any]]:
-        seconds_max = self._seconds_max[lane]
+    async def _verified(self, query: Query) -> int:
+        rows = await self._rows(query, lane=Lane.CHECK, seconds_max=_VERIFY_S_MAX)
+        return int(rows[0][0])
+
+    async def _rows(
+        self, query: Query, *, lane: Lane = Lane.COUNT, seconds_max: float | None = None, cdn: int = 0
+    ) -> list[list[Any]]:
+        """The rows of `query`, which may run as long as its lane allows where `seconds_max` is None."""
+        seconds_max = self._seconds_max[lane] if seconds_max is None else seconds_max
         text = f"{query.text} {settings_clause(seconds_max=seconds_max)}"
         statement = Statement(text=text, params=query.params, lane=lane, seconds_max=seconds_max, cdn=cdn)
         return await self._engine.execute(statement)
+
+
+def _numbered(rows: bytes, block: Block) -> bytes:
+    """The rows, each with the number and incarnation of its block behind its other columns."""
+    # A line feed inside a JSON text is escaped, so `]` before one is the end of a row and nothing else.
+    ending = f",{block.number:d},{block.incarnation:d}]\n".encode()
+    numbered: list[bytes] = []
+    begin = 0
+    while begin < len(rows):
+        end = rows.find(b"\n", begin + _NUMBERED_BYTES) + 1 or len(rows)
+        lines = rows[begin:end]
+        numbered.append((lines if lines.endswith(b"\n") else lines + b"\n").replace(b"]\n", ending))
+        begin = end
+    return b"".join(numbered)
 
 
 def _known(table: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -47,8 +48,12 @@ class Engine(Protocol):
         """How often it has been opened; what was true of its data before a rise must be looked at again."""
         ...
 
-    async def start(self) -> None:
-        """Open it. Raises SetupError when it cannot run on this machine."""
+    async def start(self, first: Sequence[Statement] = ()) -> None:
+        """Open it; each time it is opened, `first` is run before anything else.
+
+        Raises SetupError when it cannot run on this machine, LogDamaged and LogUnavailable when it cannot be opened
+        now; after these two it opens by itself as soon as it can.
+        """
         ...
 
     async def execute(self, statement: Statement) -> list[list[Any]]:

@@ -42,6 +42,10 @@ class Query(msgspec.Struct, frozen=True):
     text: str
     params: dict[str, str]
 
+    def __repr__(self) -> str:
+        # Parameters hold passes.
+        return f"Query({self.text[:60]!r})"
+
 
 class _Where:
     """Conditions that all must hold, and the values bound in them."""

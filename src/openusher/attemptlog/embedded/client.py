@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from openusher.attemptlog.embedded.child import Child, launch
 from openusher.attemptlog.embedded.turns import Turns
 from openusher.attemptlog.embedded.wire import HANDLES
 from openusher.attemptlog.engine import Engine, Lane, Statement
-from openusher.errors import LogDamaged, LogUnavailable, SetupError, StoreError
+from openusher.errors import LogUnavailable, SetupError, StoreError
 
 # Statements of one account that may wait in one lane; more are refused at once.
 _LINE_MAX = 64
@@ -54,6 +55,7 @@ class EmbeddedEngine:
         self._folder = folder
         self._memory_bytes_max = memory_bytes_max
         self._child: Child | None = None
+        self._first: Sequence[Statement] = ()
         self._starts = 0
         self._away: StoreError = LogUnavailable("the attempt log is not open")
         self._turns: dict[Lane, Turns[_Waiting]] = {lane: Turns(line_max=_LINE_MAX) for lane in Lane}
@@ -68,12 +70,13 @@ class EmbeddedEngine:
         """The process's id; None while there is none."""
         return None if self._child is None else self._child.pid
 
-    async def start(self) -> None:
-        """Start the process. After LogDamaged it is tried again in the background, so that a node can go on deciding
-        while someone restores the log's files."""
+    async def start(self, first: Sequence[Statement] = ()) -> None:
+        """Start the process. After LogDamaged and LogUnavailable it is tried again in the background, so that a node
+        can go on deciding while someone restores the log's files, or the machine finds time."""
+        self._first = first
         try:
             await self._launch()
-        except LogDamaged as error:
+        except StoreError as error:
             self._away = error
             self._keep_tasks()
             raise
@@ -112,7 +115,18 @@ class EmbeddedEngine:
             await child.end(seconds_max=_END_S_MAX)
 
     async def _launch(self) -> None:
-        self._child = await launch(self._folder, memory_bytes_max=self._memory_bytes_max)
+        child = await launch(self._folder, memory_bytes_max=self._memory_bytes_max)
+        try:
+            for statement in self._first:
+                async with asyncio.timeout(statement.seconds_max + _GRACE_S):
+                    await child.ask(statement)
+        except TimeoutError:
+            await child.reap()
+            raise LogUnavailable("the attempt log's process did not answer in time") from None
+        except BaseException:
+            await child.reap()
+            raise
+        self._child = child
         self._starts += 1
         log.info("log.started pid=%d version=%s", self._child.pid, self._child.version)
 

@@ -33,6 +33,10 @@ class Ask(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
     params: dict[str, str]
     data: bytes | None
 
+    def __repr__(self) -> str:
+        # Parameters and rows hold passes.
+        return f"Ask({self.number}, {self.lane}, {self.text[:60]!r})"
+
 
 class End(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Close the log and exit."""
@@ -55,6 +59,9 @@ class Answer(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=Tru
 
     number: int
     rows: bytes
+
+    def __repr__(self) -> str:
+        return f"Answer({self.number}, {len(self.rows)} bytes)"
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
