@@ -241,3 +241,11 @@ def await_readiness(connection: Connection, status: int) -> None:
     deadline = time.monotonic() + 10
     while connection.request("GET", "/readyz")[0] != status:
         assert time.monotonic() < deadline
+
+
+def test_a_node_takes_as_many_descriptors_as_it_may(tmp_path: Path) -> None:
+    node = Node(tmp_path / "data", "--log", "ledger", within=("prlimit", "--nofile=256:2048")).start()
+    limits = Path(f"/proc/{node.process.pid}/limits").read_text()
+
+    assert node.stop() == 0
+    assert re.search(r"^Max open files +2048 +2048 ", limits, re.MULTILINE)

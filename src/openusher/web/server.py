@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -36,6 +37,7 @@ async def serve(
 ) -> None:
     """Run until SIGTERM or SIGINT. Calls `on_ready` with the node's URL once both sockets answer. Raises SetupError."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _raise_descriptor_limit()
     stop = _Stop()
     async with stop, open_node(settings, seams=seams) as usher:
         listening = _listen(settings.host, settings.port)
@@ -49,6 +51,14 @@ async def serve(
             finally:
                 admin.should_exit = True
                 await serving_admin
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as the machine allows: the usual soft limit, kept for programs that call select, is a
+    thousand, and every connection takes one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def http_config(app: Any, settings: Settings) -> uvicorn.Config:
