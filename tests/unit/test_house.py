@@ -152,10 +152,10 @@ def test_no_test_sleeps_but_between_two_looks_at_what_it_waits_for() -> None:
 
 
 def test_no_address_of_a_package_index_is_written_anywhere() -> None:
+    # Spelt with classes of one letter, so that this file does not hold one either.
+    hosts = r"p[y]pi\.|python[h]osted|n[p]mjs\.|go[l]ang\.org|d[e]bian\.org"
     address = re.compile(
-        r"index[-_]url|extra[-_]index|find[-_]links|tool\.uv\.index|https?://\S*/simple\b|"
-        r"https?://(\S*@)?(pypi\.org|files\.pythonhosted\.org|registry\.npmjs\.org|proxy\.golang\.org)",
-        re.IGNORECASE,
+        rf"index[-_]url|extra[-_]index|find[-_]links|tool\.uv\.index|https?://\S*(/simple\b|{hosts})", re.IGNORECASE
     )
 
     assert lines_that_hold(address, written_files()) == []
