@@ -20,7 +20,7 @@ from openusher.attemptlog.query import (
 )
 from openusher.attemptlog.schema import DATABASE, TABLES, create_statements, insert_statement, settings_clause
 from openusher.model.attempt import Attempt
-from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon
+from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon, attempt_of
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
 
 # Reads all of the log.
@@ -139,7 +139,7 @@ class ColumnarLog:
         rows = await self._newest_above(above, cdn, search, horizon, seek=seek, limit=limit)
         if above and len(rows) < limit:
             rows = await self._newest_above(0, cdn, search, horizon, seek=seek, limit=limit)
-        return [_attempt(row) for row in rows]
+        return [attempt_of(row) for row in rows]
 
     async def close(self) -> None:
         await self._engine.close()
@@ -207,13 +207,6 @@ def _spans(sizes: list[list[Any]]) -> list[tuple[int, int]]:
             spans.append((number, number))
             rows, size = block_rows, block_bytes
     return spans
-
-
-def _attempt(row: list[Any]) -> Attempt:
-    columns = zip(COLUMNS, row, strict=True)
-    named: dict[str, Any] = {name: int(value, 16) if form == "address" else value for (name, form), value in columns}
-    named["password"] = named.pop("pass")
-    return Attempt(**named)
 
 
 _: type[AttemptLog] = ColumnarLog

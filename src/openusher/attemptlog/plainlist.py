@@ -10,7 +10,7 @@ import msgspec
 
 from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held
 from openusher.model.attempt import Attempt, user_of
-from openusher.model.block import Block, Horizon
+from openusher.model.block import Block, Horizon, attempt_of
 from openusher.model.pattern import Pattern
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
 
@@ -40,7 +40,7 @@ class PlainListLog:
         return (_TABLE,)
 
     async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
-        parsed = [_attempt(msgspec.json.decode(line)) for line in rows.splitlines() if line]
+        parsed = [attempt_of(msgspec.json.decode(line)) for line in rows.splitlines() if line]
         self._blocks.setdefault(block.number, []).extend(parsed)
 
     async def held(self, number: int, *, table: str) -> Held:
@@ -130,15 +130,6 @@ def group_value(attempt: Attempt, by: GroupBy) -> GroupValue:
 
 def _is_named(name: str, wanted: str | Pattern) -> bool:
     return wanted.matches(name) if isinstance(wanted, Pattern) else name == wanted
-
-
-def _attempt(row: list[object]) -> Attempt:
-    named = {name: value for (name, _), value in zip(COLUMNS, row, strict=True)}
-    named["password"] = named.pop("pass")
-    for name, form in COLUMNS:
-        if form == "address":
-            named[name] = int(str(named[name]), 16)
-    return msgspec.convert(named, Attempt)
 
 
 def _held(attempts: list[Attempt]) -> Held:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+
+from openusher.model.attempt import Attempt
 
 # One insert must be one part of the log; both bounds keep its text in memory twice without pain.
 BLOCK_ROWS_MAX = 100_000
@@ -27,6 +31,14 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("cut", "number"),
     ("reason", "text"),
 )
+
+
+def attempt_of(columns: list[Any]) -> Attempt:
+    """The attempt whose columns these are: in the order of `COLUMNS`, addresses as hex digits."""
+    pairs = zip(COLUMNS, columns, strict=True)
+    named: dict[str, Any] = {name: int(value, 16) if kind == "address" else value for (name, kind), value in pairs}
+    named["password"] = named.pop("pass")
+    return Attempt(**named)
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ def _canonical(column: str, kind: str) -> str:
 
 
 _CANONICAL_ROW = " || ".join(_canonical(column, kind) for column, kind in COLUMNS)
-_JSON_ROW = ", ".join(f"lower(hex({column}))" if kind == "address" else column for column, kind in COLUMNS)
+JSON_ROW = ", ".join(f"lower(hex({column}))" if kind == "address" else column for column, kind in COLUMNS)
 _TEXT_BYTES = " + ".join(f"octet_length({column})" for column, kind in COLUMNS if kind == "text")
 
 # One month a block: it then lies in one partition of the log, and its insert is one part, all or nothing.
@@ -41,7 +41,7 @@ SELECT group_concat({_CANONICAL_ROW}, '' ORDER BY id)
 FROM attempts WHERE id BETWEEN ? AND ?
 """
 _ROWS = f"""
-SELECT group_concat(json_array({_JSON_ROW}), char(10) ORDER BY id)
+SELECT group_concat(json_array({JSON_ROW}), char(10) ORDER BY id)
 FROM attempts WHERE id BETWEEN ? AND ?
 """
 _OLDEST_UNSHIPPED = """

@@ -13,9 +13,10 @@ import apsw
 import msgspec
 
 from openusher.ledger.base import PendingAttempts, PendingCount, PendingGroups
+from openusher.ledger.sqlite.blocks import JSON_ROW
 from openusher.model.address import Net
-from openusher.model.attempt import Attempt, user_of
-from openusher.model.block import Horizon
+from openusher.model.attempt import user_of
+from openusher.model.block import Horizon, attempt_of
 from openusher.model.pattern import Pattern
 from openusher.model.search import AttemptFilter, Group, GroupBy
 
@@ -45,29 +46,6 @@ _GROUP_EXPRESSIONS = {
     GroupBy.HOUR: "at_ms / 3600000 * 3600",
     GroupBy.DAY: "at_ms / 86400000 * 86400",
 }
-_ATTEMPT_COLUMNS = (
-    "id, cdn, at_ms, key, pass, app, appinst, video, hex(ip), pageurl, refurl, user_agent, hex(server_ip), edge, cut,"
-    " reason"
-)
-
-
-class _AttemptRow(msgspec.Struct, array_like=True):
-    id: int
-    cdn: int
-    at_ms: int
-    key: str
-    password: str
-    app: str
-    appinst: str
-    video: str
-    ip: str
-    pageurl: str
-    refurl: str
-    user_agent: str
-    server_ip: str
-    edge: int
-    cut: int
-    reason: str
 
 
 def prepare(connection: apsw.Connection) -> None:
@@ -110,16 +88,16 @@ def newest_pending(
     where, values = _where(cdn, search)
     source = f"{_source(search)} WHERE {where}"
     window = f"""
-    SELECT json_group_array(json_array({_ATTEMPT_COLUMNS}) ORDER BY id DESC) FROM (
+    SELECT json_group_array(json_array({JSON_ROW}) ORDER BY id DESC) FROM (
       SELECT * FROM {source} ORDER BY id DESC LIMIT ? OFFSET ?)
     """
     with connection:
         shipped, horizon = _horizon(connection)
         answer = _one(connection, window, (*values, shipped, limit, seek))
-        rows = msgspec.json.decode(answer, type=list[_AttemptRow])
+        rows = msgspec.json.decode(answer, type=list[list[Any]])
         reaches_end = len(rows) < limit
         matching = _one(connection, f"SELECT count(*) FROM {source}", (*values, shipped)) if reaches_end else None
-    return PendingAttempts(attempts=[_attempt(row) for row in rows], matching=matching, horizon=horizon)
+    return PendingAttempts(attempts=[attempt_of(row) for row in rows], matching=matching, horizon=horizon)
 
 
 def _horizon(connection: apsw.Connection) -> tuple[int, Horizon]:
@@ -241,24 +219,3 @@ def _matches(pieces: str, name: str) -> bool:
 @lru_cache(maxsize=1_024)
 def _pattern(pieces: str) -> Pattern:
     return Pattern((msgspec.json.decode(pieces, type=tuple[str, ...]),))
-
-
-def _attempt(row: _AttemptRow) -> Attempt:
-    return Attempt(
-        id=row.id,
-        cdn=row.cdn,
-        at_ms=row.at_ms,
-        key=row.key,
-        password=row.password,
-        app=row.app,
-        appinst=row.appinst,
-        video=row.video,
-        ip=int(row.ip, 16),
-        pageurl=row.pageurl,
-        refurl=row.refurl,
-        user_agent=row.user_agent,
-        server_ip=int(row.server_ip, 16),
-        edge=row.edge,
-        cut=row.cut,
-        reason=row.reason,
-    )
