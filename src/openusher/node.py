@@ -68,12 +68,15 @@ async def open_node(
             await ledger.close()
             raise
         usher = _assemble(settings, seams.around_ledger(ledger), attempt_log, seams)
-        await usher.start(ships=ships)
-        watch = asyncio.get_running_loop().create_task(_watch_disk(settings.data, settings.free_bytes_min, usher))
         try:
-            yield usher
+            await usher.start(ships=ships)
+            watch = asyncio.get_running_loop().create_task(_watch_disk(settings.data, settings.free_bytes_min, usher))
+            try:
+                yield usher
+            finally:
+                watch.cancel()
         finally:
-            watch.cancel()
+            # Also where it did not start: ledger and log are open, and the log is a process.
             await usher.close()
     finally:
         folder.release()
