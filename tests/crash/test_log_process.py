@@ -137,6 +137,29 @@ def test_what_waits_when_the_process_dies_fails_at_once_and_is_not_asked_of_the_
     asyncio.run(die())
 
 
+def test_what_waits_when_the_log_is_closed_fails_and_nobody_waits_on(folder: Path) -> None:
+    async def close() -> None:
+        async with Opened(folder) as opened:
+            slow = Statement(
+                text="SELECT sleepEachRow(1) FROM numbers(2) SETTINGS max_block_size = 1",
+                lane=Lane.COUNT,
+                seconds_max=60,
+            )
+            asked = [asyncio.create_task(opened.engine.execute(slow)) for _ in range(6)]
+            # Now the process has two of them, and four wait for their turn.
+            await opened.log.newest_block()
+        failed, waiting = await asyncio.wait(asked, timeout=1)
+
+        assert (len(failed), len(waiting)) == (6, 0)
+        for task in failed:
+            with pytest.raises(LogUnavailable, match="is closed"):
+                task.result()
+        with pytest.raises(LogUnavailable, match="is closed"):
+            await opened.engine.execute(slow)
+
+    asyncio.run(close())
+
+
 def test_a_statement_over_its_time_is_an_error_and_the_process_goes_on(folder: Path) -> None:
     async def overrun() -> None:
         async with Opened(folder) as opened:

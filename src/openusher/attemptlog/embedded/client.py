@@ -34,7 +34,8 @@ _rows = msgspec.json.Decoder(list[Any])
 log = logging.getLogger(__name__)
 
 
-class _Waiting(msgspec.Struct):
+# Told apart by what they are, not by what they ask.
+class _Waiting(msgspec.Struct, eq=False):
     statement: Statement
     child: Child
     answer: asyncio.Future[bytes]
@@ -59,6 +60,8 @@ class EmbeddedEngine:
         self._starts = 0
         self._away: StoreError = LogUnavailable("the attempt log is not open")
         self._turns: dict[Lane, Turns[_Waiting]] = {lane: Turns(line_max=_LINE_MAX) for lane in Lane}
+        # All whose asker still awaits an answer, in a line or with the process.
+        self._waiting: set[_Waiting] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -96,21 +99,26 @@ class EmbeddedEngine:
         waiting = _Waiting(statement, child, asyncio.get_running_loop().create_future())
         if not self._turns[statement.lane].put(statement.cdn, waiting):
             raise LogUnavailable("too many counts of this account are waiting")
+        self._waiting.add(waiting)
         try:
             # Waiting for a turn counts too: nobody is to wait longer than a statement may take.
             async with asyncio.timeout(statement.seconds_max + 2 * _GRACE_S):
                 return _rows.decode_lines(await waiting.answer)
         except TimeoutError:
             raise LogUnavailable("the attempt log did not answer in time") from None
+        finally:
+            self._waiting.discard(waiting)
 
     async def close(self) -> None:
-        """End the process within seconds, and fail what still waits."""
+        """Fail what still waits, and end the process within seconds."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         child, self._child = self._child, None
         self._away = LogUnavailable("the attempt log is closed")
+        for waiting in self._waiting:
+            waiting.fail(self._away)
         if child is not None:
             await child.end(seconds_max=_END_S_MAX)
 
