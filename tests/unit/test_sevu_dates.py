@@ -40,6 +40,13 @@ READ = [
     (1893456000, "2030-01-01 00:00:00"),
     ("0", "1970-01-01 00:00:00"),
     (0, "1970-01-01 00:00:00"),
+    # A number is no calendar date, and these digits are none either.
+    (20300101, "1970-08-23 22:55:01"),
+    ("20301301", "1970-08-23 23:15:01"),
+    ("20290229", "1970-08-23 20:10:29"),
+    ("19691231", "1970-08-16 21:47:11"),
+    ("22000101", "1970-09-12 15:08:21"),
+    ("020300101", "1970-08-23 22:55:01"),
     ("+1 second", "2024-01-31 10:20:31"),
     ("+30 secs", "2024-01-31 10:21:00"),
     ("+5 min", "2024-01-31 10:25:30"),
@@ -149,7 +156,23 @@ def test_what_is_not_within_1970_to_9999_is_an_error(given_date: str | int) -> N
     assert len(str(caught.value)) < 250
 
 
-@given(st.integers(0, 253_402_300_799))
+@pytest.mark.parametrize(
+    ("digits", "day", "instant"),
+    [
+        ("20300101", "2030-01-01", "1970-08-23 22:55:01"),
+        (" 20300101 ", "2030-01-01", "1970-08-23 22:55:01"),
+        ("19700101", "1970-01-01", "1970-08-17 00:15:01"),
+        ("20280229", "2028-02-29", "1970-08-23 17:23:49"),
+        ("21991231", "2199-12-31", "1970-09-12 12:40:31"),
+    ],
+)
+def test_digits_that_are_a_day_and_unix_seconds_are_an_error_with_both(digits: str, day: str, instant: str) -> None:
+    """Taken for seconds, a ticket until 2030 would have ended in 1970."""
+    with pytest.raises(InvalidParameter, match=rf'expire: "{digits.strip()}" .*\b{day}\b.*\b{instant}\b'):
+        read_instant("expire", digits, now_s=_NOW_S)
+
+
+@given(st.integers(0, 253_402_300_799).filter(lambda instant_s: not 19_700_101 <= instant_s <= 21_991_231))
 def test_what_we_write_we_read(instant_s: int) -> None:
     text = format_instant(instant_s)
 

@@ -15,6 +15,8 @@ NEVER = "0000-00-00 00:00:00"
 TAKEN = 'give YYYY-MM-DD hh:mm:ss (UTC), ISO 8601, RFC 2822, unix seconds or "+1 week"'
 
 _SHOWN_CHARACTERS_MAX = 40
+# Eight digits with a later year are nobody's day.
+_YEAR_OF_A_DAY_MAX = 2199
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _CLOCK = r"(?P<hour>[0-9]{2}):?(?P<minute>[0-9]{2})(?::?(?P<second>[0-9]{2})(?:[.,][0-9]{1,9})?)?"
@@ -54,8 +56,11 @@ def read_instant(field: str, given: str | int, *, now_s: int) -> int:
     number or digits, and steps from `now_s` such as `+1 week`, `-90 minutes`, `+1 day 2 hours`. Months and years are
     calendar ones that spill over as PHP's do: 31 January `+1 month` is 2 or 3 March.
 
-    Raises InvalidParameter naming `field`, what was given and which forms are taken.
+    Raises InvalidParameter naming `field`, what was given and which forms are taken; also for a text such as
+    `20300101`, which may be a day or unix seconds.
     """
+    if isinstance(given, str):
+        _refuse_two_readings(field, given.strip(" "))
     instant = _seconds(given, now_s)
     if instant is not None and INSTANT_MIN_S <= instant < INSTANT_END_S:
         return instant
@@ -74,6 +79,18 @@ def format_instant(instant_s: int) -> str:
 def format_instant_or_never(instant_s: int) -> str:
     """As `format_instant`; zeros for 0, which is how a date that never was is kept."""
     return format_instant(instant_s) if instant_s else NEVER
+
+
+def _refuse_two_readings(field: str, text: str) -> None:
+    """Raise InvalidParameter for eight digits that are a day: ISO 8601 takes them for that, and whoever means the
+    seconds means 1970. A wrong guess would be a ticket that is dead from the first."""
+    if not (len(text) == 8 and text.isascii() and text.isdigit() and 1970 <= int(text[:4]) <= _YEAR_OF_A_DAY_MAX):
+        return
+    match = _ISO.fullmatch(text)
+    day = _calendar_seconds(match, int(match["month"])) if match else None
+    if day is not None:
+        readings = f"the day {format_instant(day)[:10]} or, in unix seconds, {format_instant(int(text))}"
+        raise InvalidParameter(field, f'"{text}" may be {readings}; write it as one of these')
 
 
 def _seconds(given: str | int, now_s: int) -> int | None:
