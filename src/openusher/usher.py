@@ -36,8 +36,7 @@ from openusher.shipper import Shipper
 
 T = TypeVar("T")
 
-# A count rather waits this long for a log process that restarts, or is verified, than fails.
-_COUNT_WAIT_S = 5.0
+COUNT_WAIT_S_MAX = 5.0
 _COUNT_RETRY_S = 0.2
 _READ_AGAIN_TIMES = 5
 _READ_AGAIN_S = 0.1
@@ -64,13 +63,25 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Usher:
-    """A node's use cases. `start` before any, `close` after all."""
+    """A node's use cases. `start` before any, `close` after all.
 
-    def __init__(self, ledger: Ledger, attempt_log: AttemptLog, gate: Gate, shipper: Shipper) -> None:
+    A count waits up to `count_wait_s_max` for a log process that restarts, or is verified, rather than fail.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        attempt_log: AttemptLog,
+        gate: Gate,
+        shipper: Shipper,
+        *,
+        count_wait_s_max: float = COUNT_WAIT_S_MAX,
+    ) -> None:
         self._ledger = ledger
         self._log = attempt_log
         self._gate = gate
         self.shipper = shipper
+        self._count_wait_s_max = count_wait_s_max
         self._directory = Directory(accounts={}, api_keys={}, edge_by_digest={})
         self._changing_accounts = asyncio.Lock()
 
@@ -212,7 +223,7 @@ class Usher:
     async def _from_log(self, horizon: Horizon, ask: Callable[[], Awaitable[T]], *, empty: T) -> T:
         if not self._log.ships or horizon.upto == 0:
             return empty
-        deadline = time.monotonic() + _COUNT_WAIT_S
+        deadline = time.monotonic() + self._count_wait_s_max
         while True:
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
@@ -318,7 +329,7 @@ class Usher:
             raise Busy("the disk is nearly full")
         await self._ledger.be_ready()
         try:
-            async with asyncio.timeout(_COUNT_WAIT_S):
+            async with asyncio.timeout(self._count_wait_s_max):
                 await self.shipper.be_verified()
         except TimeoutError:
             raise LogUnavailable("the attempt log is still being verified") from None

@@ -9,7 +9,6 @@ from typing import cast
 
 import pytest
 
-import openusher.usher
 from openusher.attemptlog.base import Held
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.attemptlog.plainlist import PlainListLog
@@ -20,7 +19,7 @@ from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy
 from openusher.shipper import Shipper
-from openusher.usher import Usher
+from openusher.usher import COUNT_WAIT_S_MAX, Usher
 from tests.conformance.asking import NOON_MS, request
 
 pytestmark = pytest.mark.anyio
@@ -80,11 +79,16 @@ async def attempt_log() -> MovingLog:
 
 
 @pytest.fixture
-async def usher(tmp_path: Path, attempt_log: MovingLog) -> AsyncIterator[Usher]:
+def count_wait_s_max() -> float:
+    return COUNT_WAIT_S_MAX
+
+
+@pytest.fixture
+async def usher(tmp_path: Path, attempt_log: MovingLog, count_wait_s_max: float) -> AsyncIterator[Usher]:
     ledger = await SqliteLedger.open(tmp_path / "ledger.db")
     gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: NOON_MS)
     shipper = Shipper(ledger, attempt_log, rows_min=10**5, age_s_max=10**9, wall_ms=lambda: NOON_MS)
-    opened = Usher(ledger, attempt_log, gate, shipper)
+    opened = Usher(ledger, attempt_log, gate, shipper, count_wait_s_max=count_wait_s_max)
     await opened.start()
     for n in range(5):
         await opened.authorize(request(1, video=f"v{n % 2}"))
@@ -140,10 +144,8 @@ async def test_a_count_waits_a_little_for_a_log_that_is_away(usher: Usher, attem
     assert await asyncio.wait_for(usher.count_attempts(1, EVERYTHING), 10) == 9
 
 
-async def test_a_log_that_hangs_while_it_is_verified_gives_an_error_soon(
-    usher: Usher, attempt_log: MovingLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(openusher.usher, "_COUNT_WAIT_S", 0.2)
+@pytest.mark.parametrize("count_wait_s_max", [0.2])
+async def test_a_log_that_hangs_while_it_is_verified_gives_an_error_soon(usher: Usher, attempt_log: MovingLog) -> None:
     attempt_log.hangs = True
     attempt_log.restarts += 1
     with pytest.raises(CountUnavailable, match="verified"):
