@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Issue, Ledger
 from openusher.model.attempt import AttemptRequest, Decision
@@ -21,13 +24,16 @@ from tests.conformance.asking import (
     PATTERNS,
     REASONS,
     attempt_filter,
+    new_account,
     request,
     row,
     row_of,
     ticket,
 )
+from tests.conformance.ledgers import LedgerBench
 from tests.conftest import Promise
 from tests.oracles import attempt_rows as oracle
+from tests.oracles import matching
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +41,9 @@ Row = dict[str, Any]
 NAMES = (*NASTY, *IN_NAMES_ONLY)
 PASSES = (*NASTY, "user1|a", "user1|b", "user1", "|", "|x", "user1|a|b", "a%b_c|r")
 HOUR_MS = 3_600_000
+# What means something in LIKE, in GLOB and in regular expressions; letters that some read as others.
+LETTERS = "abA/[]?^-!\\%_.é😀\ufffc\ufffd\ufffe\uffff"
+ALIKE = str.maketrans("\ufffd\ufffe\uffff", "\ufffe\uffff\ufffd")
 
 
 def questions(rng: random.Random, cdn: int, number: int) -> list[AttemptRequest]:
@@ -71,6 +80,17 @@ async def fill(ledger: Ledger) -> list[Row]:
             assert isinstance(outcome, Decision)
             rows.append(row_of(question, number=outcome.attempt, at_ms=now_ms, reason=outcome.reason.value))
     return rows
+
+
+@st.composite
+def patterns(draw: st.DrawFn, names: list[str]) -> str:
+    """Patterns made of names, stars put in place of parts of them, or of anything."""
+    name = draw(st.sampled_from(names)) if draw(st.booleans()) else draw(st.text(LETTERS, max_size=6))
+    pieces, begin = [], 0
+    for end in sorted(draw(st.lists(st.integers(0, len(name)), max_size=5))):
+        pieces.append(name[begin:end])
+        begin = max(begin, end + draw(st.integers(-1, 3)))
+    return "*".join([*pieces, name[begin:]]) + draw(st.sampled_from(["", "*", "|", "|a*b*", "|*"]))
 
 
 def single_filters() -> Iterator[dict[str, Any]]:
@@ -141,6 +161,38 @@ async def test_every_grouping_is_that_of_a_plain_list(ledger: Ledger, by: GroupB
 
             assert [(group.value, group.count) for group in found.groups] == expected[:top]
             assert (found.group_count, found.attempts) == (len(expected), sum(count for _, count in expected))
+
+
+@pytest.mark.timeout(300)
+def test_any_pattern_finds_the_names_that_the_textbook_matches(bench: LedgerBench) -> None:
+    """A ledger may leave a pattern to its engine, whose own signs, letters and limits are not ours."""
+    rng = random.Random(8)
+    names = ["".join(rng.choices(LETTERS, k=rng.randint(0, 9))) for _ in range(100)]
+    names += [name.translate(ALIKE) for name in names]
+    names += ["".join(rng.choices("ab", k=rng.randint(60, 200))) for _ in range(20)]
+    operations = [Decide(request(1, video=name)) for name in names]
+    found_at_all = 0
+
+    @settings(max_examples=400, deadline=None, derandomize=True)
+    @given(patterns(names))
+    def names_are_found(pattern: str) -> None:
+        nonlocal found_at_all
+        assume(pattern.strip("|"))
+        wanted = attempt_filter({"video": pattern})
+        listed = runner.run(ledger.newest_pending(1, wanted, limit=len(names)))
+        found_at_all += bool(listed.attempts)
+
+        assert [a.video for a in reversed(listed.attempts)] == [n for n in names if matching.matches(pattern, n)]
+
+    with asyncio.Runner() as runner:
+        ledger = runner.run(bench.open())
+        try:
+            runner.run(ledger.create_account(new_account(1)))
+            runner.run(ledger.commit_batch(operations, now_ms=NOON_MS))
+            names_are_found()
+        finally:
+            runner.run(ledger.close())
+    assert found_at_all > 100
 
 
 async def test_a_filter_may_be_of_the_longest_pattern_and_text(ledger: Ledger) -> None:

@@ -20,6 +20,9 @@ from openusher.model.block import Horizon, attempt_of
 from openusher.model.pattern import Pattern
 from openusher.model.search import AttemptFilter, Group, GroupBy
 
+# GLOB compares a piece anew at each place of a name, so a long one could take milliseconds of a name made for it.
+_GLOB_PIECE_MAX = 64
+
 _MAPPED_LOW, _MAPPED_HIGH = 0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF
 
 _HORIZON = """
@@ -176,22 +179,18 @@ def _name_condition(column: str, name: str | Pattern | None) -> list[tuple[str, 
 
 
 def _alternative(column: str, pieces: tuple[str, ...]) -> tuple[str, tuple[Any, ...]]:
-    """One alternative of a pattern. The usual ones in SQL, where a name takes a tenth of what a call of the matcher
-    takes; both go over a name once and answer alike."""
-    match pieces:
-        case (whole,):
-            return f"{column} = ?", (whole,)
-        case ("", middle, ""):
-            return f"instr({column}, ?) > 0", (middle,)
-        case (first, ""):
-            return f"substr({column}, 1, ?) = ?", (len(first), first)
-        case (first, last):
-            starts, ends = f"substr({column}, 1, ?) = ?", f"substr({column}, length({column}) - ? + 1) = ?"
-            fits = f"length({column}) >= ?"
-            values = (len(first) + len(last), len(first), first, len(last), last)
-            return f"({fits} AND {starts} AND {ends})", values
-        case _:
-            return f"usher_matches(?, {column})", (msgspec.json.encode(pieces).decode(),)
+    """One alternative of a pattern. GLOB is the engine's own matcher and takes a tenth of what a call of ours takes.
+
+    It answers as ours does, case and letters as they are, and it too goes on from the left-most place of each piece
+    and never back [SQLite func.c, SQLITE_NOWILDCARDMATCH]. It ends at NUL, which no name and no pattern holds.
+    """
+    if len(pieces) == 1:
+        return f"{column} = ?", pieces
+    # Within brackets its other signs stand for themselves.
+    globs = [piece.replace("[", "[[]").replace("?", "[?]") for piece in pieces]
+    if all(len(glob) <= _GLOB_PIECE_MAX for glob in globs[1:]):
+        return f"{column} GLOB ?", ("*".join(globs),)
+    return f"usher_matches(?, {column})", (msgspec.json.encode(pieces).decode(),)
 
 
 def _net_condition(column: str, net: Net | None) -> list[tuple[str, tuple[Any, ...]]]:
