@@ -8,13 +8,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from openusher.errors import Busy, CallerError, StoreError
-from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Issue, Ledger, Operation, Outcome, Revoke
+from openusher.errors import Busy, CallerError
+from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Drawn, Issue, Ledger, Operation, Outcome, Revoke
 from openusher.model.attempt import AttemptRequest, Decision
 from openusher.model.ticket import Ticket
 
 # How much the newest commit counts in the commit time that waiting is judged by.
 _SMOOTHING = 0.2
+
+_Waiting = tuple[Operation, asyncio.Future[Outcome]]
 
 
 class Gate:
@@ -27,23 +29,21 @@ class Gate:
         self._ledger = ledger
         self._queue_wait_s_max = queue_wait_s_max
         self._wall_ms = wall_ms
-        self._queue: deque[tuple[Operation, asyncio.Future[Outcome]]] = deque()
-        self._arrived = asyncio.Event()
+        self._queue: deque[_Waiting] = deque()
+        # True from when the ledger is asked to take the next batch until it draws that batch.
+        self._is_called = False
+        self._commits: set[asyncio.Task[None]] = set()
+        # When each batch that is not yet answered was drawn, oldest first.
+        self._began: deque[float] = deque()
         self._commit_s = 0.0
-        self._batch_began: float | None = None
-        self._task: asyncio.Task[None] | None = None
         self._is_closing = False
         self.takes_starts = True
-
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="gate")
 
     async def close(self) -> None:
         """Refuse what comes from here on, and finish what is waiting."""
         self._is_closing = True
-        self._arrived.set()
-        if self._task is not None:
-            await self._task
+        while self._commits:
+            await asyncio.wait(self._commits)
 
     async def decide(self, request: AttemptRequest) -> Decision:
         """Decide and record an attempt. Raises AttemptIdReused, Busy and the ledger's errors."""
@@ -67,7 +67,8 @@ class Gate:
         self._admit(operation)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append((operation, future))
-        self._arrived.set()
+        if not self._is_called:
+            self._call()
         return await future
 
     def _admit(self, operation: Operation) -> None:
@@ -80,45 +81,61 @@ class Gate:
 
     def _expected_wait_s(self) -> float:
         # Whoever meets an idle gate is let in, however slow it was: only a commit can show that it is fast again.
-        if not self._queue and self._batch_began is None:
+        if not self._queue and not self._began:
             return 0.0
         batches = 1 + len(self._queue) // BATCH_OPERATIONS_MAX
         expected = batches * self._commit_s
-        if self._batch_began is not None:
+        if self._began:
             # The commit that runs may be one that hangs: it has at least to run on for as long as others take.
-            expected += max(self._commit_s, time.monotonic() - self._batch_began)
+            expected += max(self._commit_s, time.monotonic() - self._began[0])
         return expected
 
-    async def _run(self) -> None:
-        while not self._is_closing or self._queue:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._queue:
-                await self._commit_next()
-            if self._is_closing:
-                break
+    def _call(self) -> None:
+        """Ask the ledger to take what waits as soon as it can."""
+        self._is_called = True
+        commit = asyncio.get_running_loop().create_task(self._commit_next(), name="gate, next commit")
+        self._commits.add(commit)
+        commit.add_done_callback(self._commits.discard)
 
     async def _commit_next(self) -> None:
-        size = min(len(self._queue), BATCH_OPERATIONS_MAX)
-        batch = [self._queue.popleft() for _ in range(size)]
-        began = self._batch_began = time.monotonic()
+        batch: list[_Waiting] = []
+        has_drawn = False
+
+        def draw() -> Drawn:
+            """Runs on the ledger's thread. Whoever comes after the first line calls anew, and whoever came before is
+            taken by the loop, so that nobody is left waiting."""
+            nonlocal has_drawn
+            has_drawn = True
+            self._is_called = False
+            while self._queue and len(batch) < BATCH_OPERATIONS_MAX:
+                batch.append(self._queue.popleft())
+            self._began.append(time.monotonic())
+            return Drawn(operations=[operation for operation, _ in batch], now_ms=self._wall_ms())
+
+        error: BaseException | None = None
+        outcomes: list[Outcome] = []
         try:
-            outcomes = await self._ledger.commit_batch([operation for operation, _ in batch], now_ms=self._wall_ms())
-        except StoreError as error:
-            for _, future in batch:
-                _refuse(future, error)
-        except BaseException as error:
-            # Nobody may be left waiting, whatever broke.
-            for _, future in batch:
-                _refuse(future, error if isinstance(error, Exception) else Busy("the node is stopping"))
-            if not isinstance(error, Exception):
-                raise
-        else:
+            outcomes = await self._ledger.commit_next(draw)
+        except BaseException as raised:
+            error = raised
+            if not has_drawn:
+                # A ledger that never came to draw: those who wait are answered all the same.
+                draw()
+        commit_s = time.monotonic() - self._began.popleft()
+        if batch:
+            self._commit_s += _SMOOTHING * (commit_s - self._commit_s)
+        if self._queue and not self._is_called:
+            # More waited than a batch takes.
+            self._call()
+        if error is None:
             for (_, future), outcome in zip(batch, outcomes, strict=True):
                 _answer(future, outcome)
-        finally:
-            self._batch_began = None
-            self._commit_s += _SMOOTHING * (time.monotonic() - began - self._commit_s)
+            return
+        # Nobody may be left waiting, whatever broke.
+        for _, future in batch:
+            _refuse(future, error if isinstance(error, Exception) else Busy("the node is stopping"))
+        if not isinstance(error, Exception):
+            raise error
 
 
 def _answer(future: asyncio.Future[Outcome], outcome: Outcome) -> None:

@@ -97,7 +97,6 @@ class Usher:
     async def start(self, *, ships: bool = True) -> None:
         """Without `ships`, attempts stay where they are."""
         self._directory = await self._ledger.directory()
-        self._gate.start()
         if ships:
             self.shipper.start()
 

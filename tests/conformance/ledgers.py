@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -24,6 +25,7 @@ class Fault(StrEnum):
     FULL = "refuses writes"
     SYNC = "takes writes and fails to sync them"
     SYNC_ONCE = "fails one sync and then works"
+    SYNC_HANGS = "takes writes and does not come back from a sync until it is told another fault"
     MEMORY = "has the process run out of memory at a sync"
 
 
@@ -123,6 +125,8 @@ class _File(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802
         if self._disk.fault is Fault.MEMORY:
             raise MemoryError
+        while self._disk.fault is Fault.SYNC_HANGS:
+            time.sleep(0.001)
         if self._disk.fault in (Fault.SYNC, Fault.SYNC_ONCE):
             if self._disk.fault is Fault.SYNC_ONCE:
                 self._disk.fault = Fault.NONE

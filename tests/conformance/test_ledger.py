@@ -138,7 +138,7 @@ async def test_a_batch_is_as_many_statements_whatever_its_size(bench: LedgerBenc
             await commit(ledger, *operations)
         sent.append(list(statements))
 
-    assert len(sent[0]) > 5
+    assert sent[0]
     assert sent[0] == sent[1] == sent[2]
 
 

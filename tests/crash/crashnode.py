@@ -12,13 +12,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import uvloop
 
-from openusher.ledger.base import Decide, Ledger, Operation, Outcome
+from openusher.ledger.base import Decide, Drawn, Ledger, Outcome
 from openusher.model.attempt import Decision, Reason
 from openusher.node import Seams
 from openusher.settings import LogKind, Settings
@@ -36,16 +36,17 @@ class EarlyAnswers:
     def __getattr__(self, name: str) -> object:
         return getattr(self._ledger, name)
 
-    async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
-        if not all(isinstance(operation, Decide) for operation in operations):
-            return await self._ledger.commit_batch(operations, now_ms=now_ms)
-        task = asyncio.get_running_loop().create_task(self._commit_late(operations, now_ms=now_ms))
+    async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
+        drawn = draw()
+        if not all(isinstance(operation, Decide) for operation in drawn.operations):
+            return await self._ledger.commit_next(lambda: drawn)
+        task = asyncio.get_running_loop().create_task(self._commit_late(drawn))
         self._late.add(task)
-        return [Decision(reason=Reason.NONE, attempt=1, expires_s=0) for _ in operations]
+        return [Decision(reason=Reason.NONE, attempt=1, expires_s=0) for _ in drawn.operations]
 
-    async def _commit_late(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
+    async def _commit_late(self, drawn: Drawn) -> list[Outcome]:
         await asyncio.sleep(0.3)
-        return await self._ledger.commit_batch(operations, now_ms=now_ms)
+        return await self._ledger.commit_next(lambda: drawn)
 
 
 def main() -> None:

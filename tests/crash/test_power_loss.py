@@ -51,7 +51,6 @@ async def _cut_power_often(folder: Path, *, pragmas: dict[str, str]) -> int:
     vfs = ForgetfulVFS(f"forgetful{next(_names)}")
     ledger = await _open(folder / "ledger.db", vfs, pragmas)
     gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: 1_800_000_000_000)
-    gate.start()
     lost = answered = 0
     for cut in range(_CUTS):
         decisions = await asyncio.gather(*(gate.decide(_request(cut * 10 + n)) for n in range(1 + cut % 7)))

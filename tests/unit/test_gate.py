@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import pytest
 
 from openusher.errors import AlreadyExists, Busy, CommitUnknown, LedgerUnavailable, UnknownTicket
 from openusher.gate import Gate
-from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Issue, Ledger, Operation, Outcome, Revoke
+from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Drawn, Issue, Ledger, Operation, Outcome, Revoke
 from openusher.model.attempt import Decision, Reason
 from openusher.model.ticket import Ticket
 from tests.conformance.asking import request, ticket
@@ -32,17 +32,23 @@ class SlowLedger:
         self.times: list[int] = []
         self.answers: dict[str, Outcome] = {}
         self.error: BaseException | None = None
+        self.broken: Exception | None = None
         self.may_commit = asyncio.Event()
         self.began = asyncio.Event()
+        self._writing = asyncio.Lock()
 
-    async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
-        self.batches.append(list(operations))
-        self.times.append(now_ms)
-        self.began.set()
-        await self.may_commit.wait()
-        if self.error is not None:
-            raise self.error
-        return [self.answers.get(name(operation)) or decision(operation) for operation in operations]
+    async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
+        if self.broken is not None:
+            raise self.broken
+        async with self._writing:
+            drawn = draw()
+            self.batches.append(list(drawn.operations))
+            self.times.append(drawn.now_ms)
+            self.began.set()
+            await self.may_commit.wait()
+            if self.error is not None:
+                raise self.error
+            return [self.answers.get(name(operation)) or decision(operation) for operation in drawn.operations]
 
     async def has_begun(self, batches: int) -> None:
         """Wait until that many batches were sent."""
@@ -85,9 +91,7 @@ async def gate(ledger: SlowLedger) -> AsyncIterator[Gate]:
 
 def make_gate(ledger: SlowLedger, *, queue_wait_s_max: float = WAIT_S_MAX) -> Gate:
     clock = iter(range(1_000, 2_000))
-    gate = Gate(cast(Ledger, ledger), queue_wait_s_max=queue_wait_s_max, wall_ms=lambda: next(clock))
-    gate.start()
-    return gate
+    return Gate(cast(Ledger, ledger), queue_wait_s_max=queue_wait_s_max, wall_ms=lambda: next(clock))
 
 
 def ask(gate: Gate, number: int) -> asyncio.Task[Decision]:
@@ -166,6 +170,18 @@ async def test_a_failed_commit_answers_all_of_its_batch_and_the_gate_goes_on(
     ledger.error = None
 
     assert answers == [error] * 3
+    assert (await ask(gate, 9)).attempt == 9
+
+
+async def test_who_waits_for_a_ledger_that_never_draws_is_answered(gate: Gate, ledger: SlowLedger) -> None:
+    """As one does whose thread is gone."""
+    ledger.broken = RuntimeError("no thread")
+    asked = asyncio.gather(*(ask(gate, n) for n in range(3)), return_exceptions=True)
+    answers = await asyncio.wait_for(asked, WAIT_S_MAX)
+    ledger.broken = None
+    ledger.may_commit.set()
+
+    assert [type(answer) for answer in answers] == [RuntimeError] * 3
     assert (await ask(gate, 9)).attempt == 9
 
 

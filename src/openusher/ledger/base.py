@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -15,7 +15,7 @@ from openusher.model.discreet import Discreet
 from openusher.model.search import AttemptFilter, Group, GroupBy
 from openusher.model.ticket import NewTicket, Ticket
 
-# A batch is one JSON text a statement; 512 keeps a commit near a millisecond of work beside its fsync.
+# 512 keeps a commit near its fsync's time, and the JSON texts that carry it far below what SQLite takes.
 BATCH_OPERATIONS_MAX = 512
 # How long an attempt_id gets its first answer again.
 ANSWER_KEPT_MS = 3_600_000
@@ -45,6 +45,14 @@ class Revoke(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 
 Operation = Decide | Issue | Revoke
 Outcome = Decision | Ticket | CallerError
+
+
+class Drawn(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch: at most `BATCH_OPERATIONS_MAX` operations in order, and the clock, in unix milliseconds, that decides
+    them. It may be empty."""
+
+    operations: Sequence[Operation]
+    now_ms: int
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +133,14 @@ class Ledger(Protocol):
         Takes 1 to `BATCH_OPERATIONS_MAX`; several may name one ticket, and each sees those before it. Returns one
         outcome each, in that order: a CallerError is an outcome and concerns that operation alone. `now_ms` is taken
         as `clock_ms` where it is earlier.
+        """
+        ...
+
+    async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
+        """As `commit_batch`, of the operations that `draw` returns.
+
+        It is called once, and not before the ledger can begin on them, so that a batch holds all who wait by then;
+        perhaps on another thread. Batches are committed in the order of these calls.
         """
         ...
 

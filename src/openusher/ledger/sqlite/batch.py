@@ -1,7 +1,7 @@
-"""One batch of operations as statements: read what it names, decide in order, write what changed.
+"""One batch of operations: read what it names, decide in order, write what changed.
 
-The number of statements does not depend on the size of the batch. They run on the event loop: each is a few
-microseconds, while in a thread every step would wait for the busy loop's GIL. Only the commit is worth a thread.
+Two statements whatever its size: one reads, one writes, each taking JSON texts. They run on the writer's thread, where
+each row that is stepped through would wait for the busy loop's GIL; these two give it up for all their work.
 """
 
 from __future__ import annotations
@@ -21,32 +21,60 @@ from openusher.rules import decide, has_expired
 
 # What SQLite hands out and takes: columns are typed by the schema, which is STRICT.
 Row = tuple[Any, ...]
+_encoder = msgspec.json.Encoder()
+_row_decoder = msgspec.json.Decoder(list[Row])
 
 # More than a batch can add, so that what expires never piles up.
 _PRUNED_ROWS_MAX = 1_000
 
-TICKETS = """
-SELECT number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s
-FROM tickets WHERE cdn = ? AND key = ?
+_TICKET_COLUMNS = "number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s"
+TICKET = f"SELECT {_TICKET_COLUMNS} FROM tickets WHERE cdn = ? AND key = ?"
+# Each takes a JSON array of the names it looks for. CROSS JOIN: the names come first, whatever the planner thinks.
+_READ = """
+SELECT
+  (SELECT json_group_array(json_array(
+      number, cdn, t.key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s))
+    FROM jsonb_each(?1) AS name CROSS JOIN tickets AS t ON cdn = name.value ->> 0 AND t.key = name.value ->> 1),
+  (SELECT json_group_array(json_array(cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s))
+    FROM jsonb_each(?2) AS name CROSS JOIN answers ON cdn = name.value ->> 0 AND attempt_id = name.value ->> 1),
+  (SELECT json_group_array(json_array(api_key, digest))
+    FROM jsonb_each(?3) AS name CROSS JOIN replays ON api_key = name.value ->> 0 AND digest = name.value ->> 1)
 """
-_ANSWERS = """
-SELECT cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s
-FROM answers WHERE cdn = ? AND attempt_id = ?
+_WRITE = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _values(count: int, *, addresses: Sequence[int] = ()) -> str:
+    """The members of a JSON array as columns; addresses, as hexadecimal digits, become bytes again."""
+    return ", ".join(f"unhex(value ->> {n})" if n in addresses else f"value ->> {n}" for n in range(count))
+
+
+# A trigger, since it is the only way to write several tables in one statement. It lives with the writer's connection.
+# REPLACE: an answer older than its hour may not have been pruned yet. Only whoever adds has to make room.
+_WRITER_SCHEMA = f"""
+CREATE TEMP VIEW batch (issued, changed, attempts, answers, replays, clock_ms, last_batch, last_attempt)
+  AS SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL;
+CREATE TEMP TRIGGER write_batch INSTEAD OF INSERT ON batch BEGIN
+  INSERT INTO tickets ({_TICKET_COLUMNS}) SELECT {_values(13)} FROM jsonb_each(NEW.issued);
+  UPDATE tickets SET ip = value ->> 1, uses_taken = value ->> 2, active = value ->> 3, used_s = value ->> 4
+    FROM jsonb_each(NEW.changed) WHERE number = value ->> 0;
+  INSERT INTO attempts (id, cdn, at_ms, key, pass, app, appinst, video, ip, pageurl, refurl, user_agent, server_ip,
+      edge, cut, reason)
+    SELECT {_values(16, addresses=(8, 12))} FROM jsonb_each(NEW.attempts);
+  INSERT OR REPLACE INTO answers (cdn, attempt_id, digest, at_ms, attempt, key, reason, uses_left, expires_s)
+    SELECT {_values(9)} FROM jsonb_each(NEW.answers);
+  DELETE FROM answers WHERE NEW.answers <> '[]' AND (cdn, attempt_id) IN (
+    SELECT cdn, attempt_id FROM answers WHERE at_ms < NEW.clock_ms - {ANSWER_KEPT_MS} LIMIT {_PRUNED_ROWS_MAX});
+  INSERT INTO replays (api_key, digest, until_ms) SELECT {_values(3)} FROM jsonb_each(NEW.replays);
+  DELETE FROM replays WHERE NEW.replays <> '[]' AND (api_key, digest) IN (
+    SELECT api_key, digest FROM replays WHERE until_ms < NEW.clock_ms LIMIT {_PRUNED_ROWS_MAX});
+  UPDATE node SET clock_ms = NEW.clock_ms, last_batch = NEW.last_batch, last_attempt = NEW.last_attempt;
+END;
 """
-_REPLAYS = "SELECT api_key, digest FROM replays WHERE api_key = ? AND digest = ?"
-_INSERT_TICKETS = "INSERT INTO tickets VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_UPDATE_TICKETS = "UPDATE tickets SET ip = ?, uses_taken = ?, active = ?, used_s = ? WHERE number = ?"
-_INSERT_ATTEMPTS = "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-# REPLACE: a row older than its hour may not have been pruned yet.
-_INSERT_ANSWERS = "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERT_REPLAYS = "INSERT INTO replays VALUES (?, ?, ?)"
-_PRUNE_ANSWERS = """
-DELETE FROM answers WHERE (cdn, attempt_id) IN (SELECT cdn, attempt_id FROM answers WHERE at_ms < ? LIMIT ?)
-"""
-_PRUNE_REPLAYS = """
-DELETE FROM replays WHERE (api_key, digest) IN (SELECT api_key, digest FROM replays WHERE until_ms < ? LIMIT ?)
-"""
-_UPDATE_NODE = "UPDATE node SET clock_ms = ?, last_batch = ?, last_attempt = ?"
+
+
+def prepare_writer(connection: apsw.Connection) -> None:
+    """Give the writer's connection what the statements above write through."""
+    connection.execute(_WRITER_SCHEMA)
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,17 +146,17 @@ class Batch:
                         replay_names.add((operation.api_key, operation.replay_digest))
                 case Revoke():
                     ticket_names.add((operation.cdn, operation.key))
-        for row in self._rows(TICKETS, ticket_names):
+        ((tickets, answers, replays),) = self._connection.execute(
+            _READ, (_json(ticket_names), _json(answer_names), _json(replay_names))
+        )
+        for row in _rows(tickets):
             ticket = ticket_of_row(row)
             self._tickets[ticket.cdn, ticket.key] = ticket
-        for cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s in self._rows(_ANSWERS, answer_names):
+        for cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s in _rows(answers):
             if at_ms >= self._now_ms - ANSWER_KEPT_MS:
                 decision = Decision(reason=Reason(reason), attempt=attempt, uses_left=uses_left, expires_s=expires_s)
                 self._answers[cdn, attempt_id] = _Answer(digest=digest, at_ms=at_ms, decision=decision)
-        self._replays = {(api_key, digest) for api_key, digest in self._rows(_REPLAYS, replay_names)}
-
-    def _rows(self, statement: str, names: Iterable[Row]) -> apsw.Cursor:
-        return self._connection.executemany(statement, names)
+        self._replays = {(api_key, digest) for api_key, digest in _rows(replays)}
 
     def _carry_out(self, operation: Operation) -> Outcome:
         match operation:
@@ -194,7 +222,7 @@ class Batch:
                 self._now_ms,
                 decision.attempt,
                 request.key,
-                decision.reason.value,
+                decision.reason,
                 decision.uses_left,
                 decision.expires_s,
             )
@@ -232,23 +260,23 @@ class Batch:
         return changed
 
     def _write(self) -> None:
-        issued = [self._tickets[name] for name in self._issued.values()]
-        changed = [self._tickets[name] for name in self._changed.values()]
-        self._many(_INSERT_TICKETS, [_ticket_row(ticket) for ticket in issued])
-        self._many(_UPDATE_TICKETS, [(t.ip, t.uses_taken, int(t.active), t.used_s, t.number) for t in changed])
-        self._many(_INSERT_ATTEMPTS, self._attempt_rows)
-        self._many(_INSERT_ANSWERS, self._answer_rows)
-        self._many(_INSERT_REPLAYS, self._replay_rows)
-        # Only whoever adds has to make room: a lone decision pays for neither.
-        if self._answer_rows:
-            self._connection.execute(_PRUNE_ANSWERS, (self._now_ms - ANSWER_KEPT_MS, _PRUNED_ROWS_MAX))
-        if self._replay_rows:
-            self._connection.execute(_PRUNE_REPLAYS, (self._now_ms, _PRUNED_ROWS_MAX))
-        self._connection.execute(_UPDATE_NODE, (self._now_ms, self._last_batch, self._last_attempt))
+        issued = [_ticket_row(self._tickets[name]) for name in self._issued.values()]
+        changed = [
+            (ticket.number, ticket.ip, ticket.uses_taken, int(ticket.active), ticket.used_s)
+            for ticket in (self._tickets[name] for name in self._changed.values())
+        ]
+        rows = (issued, changed, self._attempt_rows, self._answer_rows, self._replay_rows)
+        self._connection.execute(
+            _WRITE, (*(_json(each) for each in rows), self._now_ms, self._last_batch, self._last_attempt)
+        )
 
-    def _many(self, statement: str, rows: Sequence[Row]) -> None:
-        if rows:
-            self._connection.executemany(statement, rows)
+
+def _json(rows: Iterable[Row]) -> str:
+    return _encoder.encode(rows).decode()
+
+
+def _rows(text: str) -> list[Row]:
+    return _row_decoder.decode(text)
 
 
 def ticket_of_row(row: Row) -> Ticket:
@@ -304,12 +332,12 @@ def _attempt_row(request: AttemptRequest, decision: Decision, *, at_ms: int) -> 
         request.app,
         request.appinst,
         request.video,
-        request.ip.to_bytes(16, "big"),
+        request.ip.to_bytes(16, "big").hex(),
         request.pageurl,
         request.refurl,
         request.user_agent,
-        request.server_ip.to_bytes(16, "big"),
+        request.server_ip.to_bytes(16, "big").hex(),
         request.edge,
         int(request.cut),
-        decision.reason.value,
+        decision.reason,
     )

@@ -1,4 +1,4 @@
-"""The SQLite ledger's public face: one writer whose commits run on a thread, readers on threads of their own."""
+"""The SQLite ledger's public face: one writer on a thread of its own, and readers on theirs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import apsw
 
 from openusher.errors import AlreadyExists, NotAuthorised
 from openusher.ledger.base import (
-    BATCH_OPERATIONS_MAX,
     Directory,
+    Drawn,
     Ledger,
     LedgerStats,
     NewAccount,
@@ -24,7 +24,7 @@ from openusher.ledger.base import (
 )
 from openusher.ledger.sqlite import blocks, search, store
 from openusher.ledger.sqlite.accounts import insert_account, insert_api_key, read_directory, update_account
-from openusher.ledger.sqlite.batch import TICKETS, ticket_of_row
+from openusher.ledger.sqlite.batch import TICKET, ticket_of_row
 from openusher.ledger.sqlite.readers import Readers
 from openusher.ledger.sqlite.verify import find_faults
 from openusher.ledger.sqlite.writer import Writer
@@ -91,11 +91,13 @@ class SqliteLedger:
         return self._writer.counters.clock_ms
 
     async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
-        assert 0 < len(operations) <= BATCH_OPERATIONS_MAX
-        return await self._writer.commit_batch(operations, now_ms=now_ms)
+        return await self.commit_next(lambda: Drawn(operations=operations, now_ms=now_ms))
+
+    async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
+        return await self._writer.commit_next(draw)
 
     async def ticket(self, cdn: int, key: str) -> Ticket | None:
-        rows = await self._readers.ask(lambda connection: list(connection.execute(TICKETS, (cdn, key))), cdn=cdn)
+        rows = await self._readers.ask(lambda connection: list(connection.execute(TICKET, (cdn, key))), cdn=cdn)
         return ticket_of_row(rows[0]) if rows else None
 
     async def count_pending(self, cdn: int, search_for: AttemptFilter) -> PendingCount:

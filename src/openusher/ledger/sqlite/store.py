@@ -71,6 +71,7 @@ def _set_up_writer(connection: apsw.Connection) -> None:
     connection.pragma("wal_autocheckpoint", _CHECKPOINT_PAGES)
     connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
     connection.pragma("cache_size", -_WRITER_CACHE_KIB)
+    connection.pragma("temp_store", "MEMORY")
 
 
 def open_reader(file: Path, *, vfs: str | None = None) -> apsw.Connection:

@@ -1,22 +1,22 @@
-"""The ledger's one writer. Statements of a write run on the loop, its commit on a thread: see batch.py for why."""
+"""The ledger's one writer, on a thread of its own: what it writes, it reads, decides and commits there."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import apsw
 
 from openusher.errors import CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable
-from openusher.ledger.base import Operation, Outcome
+from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, Operation, Outcome
 from openusher.ledger.sqlite import store
-from openusher.ledger.sqlite.batch import Batch, Counters
+from openusher.ledger.sqlite.batch import Batch, Counters, prepare_writer
 from openusher.ledger.sqlite.readers import Readers
 
 T = TypeVar("T")
@@ -40,12 +40,6 @@ _CONTENT_ERRORS = (
 log = logging.getLogger(__name__)
 
 
-async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
-    """Let a write run to its end although its asker is cancelled: a commit cannot be called back, and whoever writes
-    next must not meet it half done."""
-    return await asyncio.shield(asyncio.get_running_loop().create_task(work))
-
-
 class Writer:
     """Writes one at a time, each durable when it returns. `open` before any, `close` after all."""
 
@@ -53,13 +47,14 @@ class Writer:
         self._file = file
         self._vfs = vfs
         self._readers = readers
-        self._writing = asyncio.Lock()
-        self._committer = ThreadPoolExecutor(1, thread_name_prefix="ledger-commit")
+        # One thread: whoever writes next stands in its queue. What follows is its own, but for reading.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-writer")
         # False from a commit of unknown outcome until the file was reopened and synced.
         self._is_sound = True
         # False from a write that surely failed until one succeeds.
         self._takes_writes = True
         self._wal_pages_max = wal_pages_max
+        self._wal_is_long = False
         self._restarting_wal: asyncio.Task[None] | None = None
         self._next_wal_restart = 0.0
 
@@ -70,22 +65,25 @@ class Writer:
 
     async def open(self, *, demo: bool) -> None:
         """Open or create the file, migrated to this version. Raises SetupError."""
-        self._connection = await asyncio.get_running_loop().run_in_executor(
-            self._committer, lambda: store.open_writer(self._file, demo=demo, vfs=self._vfs)
-        )
-        ((self._incarnation,),) = self._connection.execute("SELECT incarnation FROM node")
-        self.counters = _read_counters(self._connection)
 
-    async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
-        """As `Ledger.commit_batch`."""
+        def open_file() -> None:
+            self._connection = store.open_writer(self._file, demo=demo, vfs=self._vfs)
+            prepare_writer(self._connection)
+            ((self._incarnation,),) = self._connection.execute("SELECT incarnation FROM node")
+            self.counters = _read_counters(self._connection)
 
-        def prepare() -> tuple[Counters, list[Outcome]]:
-            try:
-                return self._prepare(operations, now_ms=now_ms)
-            except _CONTENT_ERRORS:
-                return self._prepare_one_by_one(operations, now_ms=now_ms)
+        await self._on_thread(open_file)
 
-        return await _to_its_end(self._commit_prepared(prepare))
+    async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
+        """As `Ledger.commit_next`."""
+
+        def commit_drawn() -> list[Outcome]:
+            # First of all: whoever waits must not wait on when the file is broken.
+            drawn = draw()
+            assert len(drawn.operations) <= BATCH_OPERATIONS_MAX
+            return self._commit_prepared(lambda: self._prepare_drawn(drawn)) if drawn.operations else []
+
+        return await self._write(commit_drawn)
 
     async def write(self, statements: Callable[[apsw.Connection], T]) -> T:
         """Run `statements` and commit them, durably, on their own."""
@@ -98,36 +96,51 @@ class Writer:
                 batch.apply([])
                 return batch.counters, result
 
-        return await _to_its_end(self._commit_prepared(prepare))
+        return await self._write(lambda: self._commit_prepared(prepare))
 
     async def be_ready(self) -> None:
         """As `Ledger.be_ready`."""
-        async with self._writing:
-            await self._be_sound()
+        await self._on_thread(self._be_sound)
         if not self._takes_writes:
             await self.write(lambda connection: None)
 
     async def close(self) -> None:
         if self._restarting_wal is not None:
             await self._restarting_wal
-        async with self._writing:
-            await asyncio.get_running_loop().run_in_executor(self._committer, self._connection.close)
-            self._committer.shutdown()
+        await self._on_thread(self._connection.close)
+        self._thread.shutdown()
 
-    # One write
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        """Run `work` after all that was asked before it, to its end although its asker is cancelled: a commit cannot
+        be called back, and whoever writes next must not meet it half done."""
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
-    async def _commit_prepared(self, prepare: Callable[[], tuple[Counters, T]]) -> T:
+    async def _write(self, work: Callable[[], T]) -> T:
+        result = await self._on_thread(work)
+        if self._wal_is_long and self._restarting_wal is None and time.monotonic() >= self._next_wal_restart:
+            restart = self._restart_wal()
+            self._restarting_wal = asyncio.get_running_loop().create_task(restart, name="ledger, WAL restart")
+        return result
+
+    # One write, on the thread
+
+    def _commit_prepared(self, prepare: Callable[[], tuple[Counters, T]]) -> T:
         """Commit the transaction that `prepare` leaves open, with the counters it returns."""
-        async with self._writing:
-            try:
-                await self._be_sound()
-                counters, result = prepare()
-                await self._commit(counters)
-            except LedgerUnavailable:
-                self._takes_writes = False
-                raise
-            self._takes_writes = True
-            return result
+        try:
+            self._be_sound()
+            counters, result = prepare()
+            self._commit(counters)
+        except LedgerUnavailable:
+            self._takes_writes = False
+            raise
+        self._takes_writes = True
+        return result
+
+    def _prepare_drawn(self, drawn: Drawn) -> tuple[Counters, list[Outcome]]:
+        try:
+            return self._prepare(drawn.operations, now_ms=drawn.now_ms)
+        except _CONTENT_ERRORS:
+            return self._prepare_one_by_one(drawn.operations, now_ms=drawn.now_ms)
 
     def _prepare(self, operations: Sequence[Operation], *, now_ms: int) -> tuple[Counters, list[Outcome]]:
         with self._transaction():
@@ -175,10 +188,9 @@ class Writer:
             log.error("ledger.not_rolled_back: %s", error)
             self._is_sound = False
 
-    async def _commit(self, counters: Counters) -> None:
-        loop = asyncio.get_running_loop()
+    def _commit(self, counters: Counters) -> None:
         try:
-            await loop.run_in_executor(self._committer, self._connection.execute, "COMMIT")
+            self._connection.execute("COMMIT")
         except (apsw.FullError, apsw.BusyError, apsw.ReadOnlyError) as error:
             self._roll_back()
             raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
@@ -186,7 +198,7 @@ class Writer:
             log.error("ledger.commit_unknown: %s", error)
             self._is_sound = False
             try:
-                await self._be_sound()
+                self._be_sound()
             except LedgerUnavailable:
                 raise CommitUnknown("the ledger's disk fails; what was asked may or may not be written") from error
             if self.counters.last_batch != counters.last_batch:
@@ -195,15 +207,15 @@ class Writer:
             self._is_sound = False
             raise
         self.counters = counters
-        self._watch_wal()
+        self._measure_wal()
 
-    # After a fault
+    # After a fault, on the thread
 
-    async def _be_sound(self) -> None:
+    def _be_sound(self) -> None:
         """After a commit of unknown outcome: reopen, see what was written, sync it. Raises LedgerUnavailable."""
         if self._is_sound:
             return
-        await asyncio.get_running_loop().run_in_executor(self._committer, self._reopen)
+        self._reopen()
         self._readers.reconnect()
         self._is_sound = True
 
@@ -211,6 +223,7 @@ class Writer:
         try:
             self._connection.close(True)
             self._connection = store.reopen_writer(self._file, incarnation=self._incarnation, vfs=self._vfs)
+            prepare_writer(self._connection)
             # What was read back may live in the kernel's cache only; a checkpoint copies and syncs it anew.
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             counters = _read_counters(self._connection)
@@ -222,25 +235,20 @@ class Writer:
 
     # The WAL
 
-    def _watch_wal(self) -> None:
-        """After a commit: a WAL that readers keep from being used anew is taken from them."""
+    def _measure_wal(self) -> None:
+        """After a commit: a WAL that readers keep from being used anew is to be taken from them."""
         try:
-            is_long = store.wal_pages(self._connection) >= self._wal_pages_max
+            self._wal_is_long = store.wal_pages(self._connection) >= self._wal_pages_max
         except apsw.Error as error:
             # The commit is durable all the same.
             log.warning("ledger.wal_not_measured: %s", type(error).__name__)
-            return
-        if is_long and self._restarting_wal is None and time.monotonic() >= self._next_wal_restart:
-            restart = self._restart_wal()
-            self._restarting_wal = asyncio.get_running_loop().create_task(restart, name="ledger, WAL restart")
 
     async def _restart_wal(self) -> None:
         """Without a pause between readers a WAL is never begun anew, and grows until the disk is full. Readers wait
         here for a moment; writers only for the checkpoint itself. Where one reads on, it is tried again later."""
         try:
-            async with self._readers.quiet(), self._writing:
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(self._committer, store.restart_wal, self._connection)
+            async with self._readers.quiet():
+                await self._on_thread(lambda: store.restart_wal(self._connection))
         except (apsw.Error, TimeoutError) as error:
             log.warning("ledger.wal_not_restarted: %s", type(error).__name__)
             self._next_wal_restart = time.monotonic() + _WAL_RETRY_S
