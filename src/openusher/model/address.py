@@ -36,6 +36,11 @@ def is_ipv4(address: int) -> bool:
     return address >> 32 == 0xFFFF
 
 
+def is_dotted(text: str) -> bool:
+    """Say whether `text` is one IPv4 address in its usual spelling, and nothing else."""
+    return _DOTTED.fullmatch(text) is not None
+
+
 def parse_address(text: str) -> int:
     """Read one address in any spelling, blanks around it aside.
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import msgspec
 
 from openusher.errors import InvalidParameter
-from openusher.model.address import ANY_ADDRESS, Net, format_net, is_ipv4, masked, parse_net
+from openusher.model.address import ANY_ADDRESS, Net, format_net, is_dotted, is_ipv4, masked, parse_address, parse_net
 from openusher.model.limits import IP_RULE_BYTES_MAX, checked_text
 from openusher.model.pattern import ALTERNATIVES_MAX
 
@@ -52,10 +52,19 @@ def _slot_net(address: int, bits: int | None) -> Net:
     return masked(address, 64 if bits is None else 2 * bits)
 
 
-# Tickets often name their viewer's own address, so few texts come twice; a rule of 64 entries takes some 15 kB.
-@lru_cache(maxsize=4096)
 def parse_ip_rule(text: str) -> IpRule:
     """Read a ticket's `ip`. Blank entries in a list are dropped. Raises InvalidParameter("ip", …)."""
+    if is_dotted(text):
+        # Tickets often name their viewer's own address: no two alike, so that a cache is no help, and read in an
+        # eighth of the time that the general way takes.
+        address = parse_address(text)
+        return IpRule((text,), (Net(address, address),), ())
+    return _parse_list(text)
+
+
+# A rule of 64 entries takes some 15 kB.
+@lru_cache(maxsize=4096)
+def _parse_list(text: str) -> IpRule:
     checked_text("ip", text, bytes_max=IP_RULE_BYTES_MAX)
     entries = tuple(part.strip() for part in text.split("|") if part.strip())
     if not entries:
