@@ -175,11 +175,13 @@ def _bounded(question: Question) -> tuple[dict[str, str], int]:
     cut = 0
     for field, bytes_max, mark in _LIMITS:
         text = getattr(question, field) or ""
-        if not is_storable(text):
-            raise InvalidParameter("pass" if field == "password" else field, "holds a NUL character")
-        texts[field], was_cut = cut_text(text, bytes_max=bytes_max)
-        if was_cut:
-            cut |= mark
+        # Most texts are settled here, without the two calls.
+        if not text.isascii() or len(text) > bytes_max or "\0" in text:
+            if not is_storable(text):
+                raise InvalidParameter("pass" if field == "password" else field, "holds a NUL character")
+            text, was_cut = cut_text(text, bytes_max=bytes_max)
+            cut |= mark if was_cut else 0
+        texts[field] = text
     return texts, cut
 
 
