@@ -163,6 +163,31 @@ async def test_every_grouping_is_that_of_a_plain_list(ledger: Ledger, by: GroupB
             assert (found.group_count, found.attempts) == (len(expected), sum(count for _, count in expected))
 
 
+@pytest.mark.parametrize("number", [5_000, 12_000])
+async def test_groups_are_right_whether_few_or_many(ledger: Ledger, number: int) -> None:
+    """A ledger may find them in one way while they are few, and in another when they are many."""
+    rows = []
+    for first in range(0, 2 * number + 100, BATCH_OPERATIONS_MAX):
+        numbers = range(first, min(first + BATCH_OPERATIONS_MAX, 2 * number + 100))
+        asked = [
+            request(2 - n % 2, video=f"{n // 2 % number}", app=f"{n % 9}", ip=f"2001:db8::{n % 5}") for n in numbers
+        ]
+        outcomes = await ledger.commit_batch([Decide(question) for question in asked], now_ms=NOON_MS + first)
+        for question, outcome in zip(asked, outcomes, strict=True):
+            assert isinstance(outcome, Decision)
+            at_ms, reason = NOON_MS + first, outcome.reason.value
+            rows.append(row_of(question, number=outcome.attempt, at_ms=at_ms, reason=reason))
+    searches: list[dict[str, Any]] = [{}, {"app": "4"}, {"after_id": 5_000, "before_id": 12_000}]
+    for search in searches:
+        meant = [row for row in rows if row["cdn"] == 1 and oracle.is_meant(row, search)]
+        for by in (GroupBy.VIDEO, GroupBy.APP, GroupBy.IP, GroupBy.KEY, GroupBy.USER):
+            expected = oracle.groups(meant, by.value)
+            found = await ledger.group_pending(1, attempt_filter(search), by, top=3)
+
+            assert [(group.value, group.count) for group in found.groups] == expected[:3]
+            assert (found.group_count, found.attempts) == (len(expected), len(meant))
+
+
 @pytest.mark.timeout(300)
 def test_any_pattern_finds_the_names_that_the_textbook_matches(bench: LedgerBench) -> None:
     """A ledger may leave a pattern to its engine, whose own signs, letters and limits are not ours."""
