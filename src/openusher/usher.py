@@ -153,9 +153,9 @@ class Usher:
 
     # Attempts
 
-    async def authorize(self, request: AttemptRequest) -> Decision:
+    def authorize(self, request: AttemptRequest) -> Awaitable[Decision]:
         """Decide whether a video may start, and record the attempt. Raises AttemptIdReused, Busy."""
-        return await self._gate.decide(request)
+        return self._gate.decide(request)
 
     async def count_attempts(self, cdn: int, search: AttemptFilter) -> int:
         """Count matching attempts, exactly, every answered one included.

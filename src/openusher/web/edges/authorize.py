@@ -25,6 +25,7 @@ from openusher.model.limits import (
 from openusher.usher import Usher
 from openusher.web.asgi import (
     BODY_BYTES_MAX,
+    BODY_CAME,
     CLOSE,
     JSON,
     BodyTooLarge,
@@ -125,10 +126,14 @@ class AuthorizeEndpoint:
             return
         try:
             token = _token(scope)
-            self._usher.edge(token)
-            body = await read_body(scope, receive, seconds_max=self._request_s_max)
-            # Asked again: the account may have been disabled while the body came, and now is when it counts.
-            request = read_question(body, self._usher.edge(token))
+            edge = self._usher.edge(token)
+            if scope.get(BODY_CAME):
+                body = await read_body(scope, receive, seconds_max=self._request_s_max)
+            else:
+                body = await read_body(scope, receive, seconds_max=self._request_s_max)
+                # The account may have been disabled while the body came, and now is when it counts.
+                edge = self._usher.edge(token)
+            request = read_question(body, edge)
             decision = await self._usher.authorize(request)
         except NotAuthorised:
             await _refuse(send, 401, "", "give a valid edge token: Authorization: Bearer …", _CHALLENGE)
