@@ -14,6 +14,9 @@ from tests.oracles.attempt_rows import Filter, Row
 HOUR_MS = 3_600_000
 NOT_REPEATED = ("edge",)
 
+# How many; a page of them, newest first; a page of their groups, how many groups, and how many attempts these hold.
+Answers = tuple[int, list[Row], tuple[list[tuple[str | int, int]], int, int]]
+
 
 class Model:
     """What Usher must answer. `now_ms` is what the wall clock says; time never goes back past what was seen."""
@@ -79,9 +82,21 @@ class Model:
                 return "Expiration date surpassed", 0
         return row["reason"], row["id"]
 
-    def found(self, cdn: int, search: Filter) -> list[Row]:
-        """Matching attempts of an account, newest first."""
-        return [row for row in reversed(self.rows) if row["cdn"] == cdn and attempt_rows.is_meant(row, search)]
+    @property
+    def last_attempt(self) -> int:
+        return self._last_attempt
 
-    def groups(self, cdn: int, search: Filter, by: str) -> list[tuple[str | int, int]]:
-        return attempt_rows.groups(self.found(cdn, search), by)
+    def found(self, cdn: int, search: Filter, *, upto: int | None = None) -> list[Row]:
+        """Matching attempts of an account, newest first; as they were when attempt `upto` was the newest of all."""
+        return [
+            row
+            for row in reversed(self.rows)
+            if row["cdn"] == cdn and (upto is None or row["id"] <= upto) and attempt_rows.is_meant(row, search)
+        ]
+
+    def answers(self, cdn: int, search: Filter, by: str, *, seek: int, limit: int, upto: int) -> Answers:
+        """Count, list and groups as they were when attempt `upto` was the newest of all."""
+        found = self.found(cdn, search, upto=upto)
+        groups = attempt_rows.groups(found, by)
+        page = slice(seek, seek + limit)
+        return len(found), found[page], (groups[page], len(groups), len(found))
