@@ -280,3 +280,27 @@ def test_a_client_that_goes_away_before_its_answer_still_left_an_attempt(node: N
 def attempts_recorded(node: Node) -> int:
     shown = usher("status", "--data", str(node.data), "--json")
     return int(json.loads(shown.stdout)["last_attempt_id"])
+
+
+# Pieces
+
+
+def test_an_answer_comes_in_one_piece(account: Account, raw: RawConnection) -> None:
+    """Head and body apart are two packets, and wake whoever reads them twice."""
+    for _ in range(20):
+        raw.send(request("POST", DOOR, question_body(size=200), authorization=bearer(account)))
+        piece = raw.socket.recv(65_536)
+
+        assert piece.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert piece.endswith(b"}")
+
+
+def test_an_answer_without_a_body_is_sent_at_once(raw: RawConnection) -> None:
+    """And the connection goes on: what follows is the next answer, whole."""
+    raw.send(request("HEAD", "/healthz"))
+    head = raw.socket.recv(65_536)
+    raw.send(request("GET", "/healthz"))
+
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert head.endswith(b"\r\n\r\n")
+    assert raw.answer().status == 200

@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openusher.web.asgi import BODY_CAME
+from openusher.web.onewrite import OneWrite
 
 # Cookies and all, what a site or a media server sends is a few hundred bytes.
 HEADER_BYTES_MAX = 32 * 1024
@@ -35,6 +36,7 @@ class BoundedConnection(HttpToolsProtocol):
     # From the connection, or from the first byte of a later request, to the end of its headers.
     header_s_max = 10.0
 
+    _answers: OneWrite
     _in_headers = False
     _piece_bytes = 0
     # Of the pieces that the headers came in. In the first, the end of another request may stand before them.
@@ -43,7 +45,8 @@ class BoundedConnection(HttpToolsProtocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]
+        self._answers = OneWrite(transport)
+        super().connection_made(self._answers)  # type: ignore[arg-type]
         self._expect_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -86,6 +89,11 @@ class BoundedConnection(HttpToolsProtocol):
         # Mostly in the same piece as the headers: before the application is asked, which shares the scope.
         self.scope[BODY_CAME] = True  # type: ignore[literal-required]
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        # An answer to HEAD ends with its head.
+        self._answers.flush()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """As in the base class, which calls it for whatever the parser or a callback of ours raises."""
