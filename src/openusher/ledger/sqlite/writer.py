@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import apsw
 
@@ -110,10 +110,31 @@ class Writer:
         await self._on_thread(self._connection.close)
         self._thread.shutdown()
 
-    async def _on_thread(self, work: Callable[[], T]) -> T:
+    def _on_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run `work` after all that was asked before it, to its end although its asker is cancelled: a commit cannot
         be called back, and whoever writes next must not meet it half done."""
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, work))
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+
+        def answer(result: T | None, error: BaseException | None) -> None:
+            if done.done():
+                return
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(cast(T, result))
+
+        # A third of what run_in_executor costs the loop, which chains two futures and looks at both.
+        def run() -> None:
+            try:
+                result = work()
+            except BaseException as error:
+                loop.call_soon_threadsafe(answer, None, error)
+            else:
+                loop.call_soon_threadsafe(answer, result, None)
+
+        self._thread.submit(run)
+        return done
 
     async def _write(self, work: Callable[[], T]) -> T:
         result = await self._on_thread(work)

@@ -224,7 +224,7 @@ def _encode(decision: Decision, request: AttemptRequest) -> bytes:
     state = None if decision.expires_s is None else TicketState(decision.uses_left, decision.expires_s)
     # Without an id of the edge's own, the attempt's number in the log names it.
     attempt_id = request.attempt_id or str(decision.attempt)
-    return _encoder.encode(Answer(decision.accepted, decision.reason.value, attempt_id, state))
+    return _encoder.encode(Answer(decision.accepted, decision.reason, attempt_id, state))
 
 
 async def _refuse(send: Send, status: int, field: str, message: str, *headers: tuple[bytes, bytes]) -> None:
