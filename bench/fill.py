@@ -48,7 +48,7 @@ async def fill(data: Path, log: LogKind, *, cdn: int, attempts: int, progress: P
     async with AsyncExitStack() as stack:
         folder = hold_folder(data)
         stack.callback(folder.release)
-        ledger = await SqliteLedger.open(folder.ledger_file)
+        ledger = await SqliteLedger.open(folder.ledger_file, indexed=log is LogKind.LEDGER)
         stack.push_async_callback(ledger.close)
         filling = _Filling(ledger, attempts=attempts, progress=progress)
         if log is LogKind.CHDB:

@@ -56,7 +56,12 @@ async def open_node(
     folder = hold_folder(settings.data, create=create)
     try:
         ledger = await SqliteLedger.open(
-            folder.ledger_file, demo=settings.demo, read_s_max=settings.count_s_max, vfs=seams.vfs
+            folder.ledger_file,
+            demo=settings.demo,
+            # A node that does not ship, such as an admin command's, leaves the folder as it is.
+            indexed=settings.log is LogKind.LEDGER if with_log and ships else None,
+            read_s_max=settings.count_s_max,
+            vfs=seams.vfs,
         )
         try:
             await _refuse_published_secret(ledger, settings)

@@ -53,7 +53,9 @@ class LedgerBench(Protocol):
 
 
 class SqliteBench:
-    """SQLite on a file system that fails on command."""
+    """SQLite beside a log, on a file system that fails on command."""
+
+    _indexed = False
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "ledger.db"
@@ -72,7 +74,7 @@ class SqliteBench:
     async def open(self) -> Ledger:
         apsw.connection_hooks.append(self._connections.append)
         try:
-            return await SqliteLedger.open(self._file, vfs=self._name)
+            return await SqliteLedger.open(self._file, indexed=self._indexed, vfs=self._name)
         finally:
             apsw.connection_hooks.remove(self._connections.append)
 
@@ -101,6 +103,12 @@ class SqliteBench:
 
     def close(self) -> None:
         self._disk.unregister()
+
+
+class IndexedSqliteBench(SqliteBench):
+    """SQLite that is its own log."""
+
+    _indexed = True
 
 
 class _Disk(apsw.VFS):
@@ -134,4 +142,4 @@ class _File(apsw.VFSFile):
         super().xSync(flags)
 
 
-LEDGERS: list[type[LedgerBench]] = [SqliteBench]
+LEDGERS: list[type[LedgerBench]] = [SqliteBench, IndexedSqliteBench]

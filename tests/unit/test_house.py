@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 import pytest
@@ -64,9 +64,9 @@ def names_imported(path: Path) -> set[str]:
     return found
 
 
-def imports(path: Path, *packages: str) -> bool:
+def imports(path: Path, *packages: str, but: Set[str] = frozenset()) -> bool:
     return any(
-        name == package or name.startswith(f"{package}.") for name in names_imported(path) for package in packages
+        name == package or name.startswith(f"{package}.") for name in names_imported(path) - but for package in packages
     )
 
 
@@ -203,8 +203,10 @@ def test_model_and_rules_have_no_clock_and_touch_no_disk_or_network() -> None:
         "logging",
     )
     pure = [*modules("src/openusher/model"), ROOT / "src/openusher/rules.py"]
+    # The one thing in it that opens nothing: it reads an address.
+    reads_text = {"socket.AF_INET", "socket.AF_INET6", "socket.inet_pton"}
 
-    assert [shown(path) for path in pure if imports(path, *outside)] == []
+    assert [shown(path) for path in pure if imports(path, *outside, but=reads_text)] == []
 
 
 # --- the error tree -------------------------------------------------------------------------------------------------

@@ -68,17 +68,19 @@ class SqliteLedger:
         file: Path,
         *,
         demo: bool = False,
+        indexed: bool | None = None,
         read_s_max: float = READ_S_MAX,
         wal_pages_max: int = store.WAL_PAGES_MAX,
         vfs: str | None = None,
     ) -> SqliteLedger:
         """Open or create the ledger at `file`, migrated to this version. Raises SetupError.
 
+        `indexed` says whether its attempts shall have indexes for searches: see indexes.py; None leaves that as it is.
         A search that takes longer than `read_s_max` seconds is broken off. A WAL of `wal_pages_max` pages is taken
         from readers that keep it from being begun anew.
         """
         ledger = cls(file, read_s_max=read_s_max, wal_pages_max=wal_pages_max, vfs=vfs)
-        await ledger._writer.open(demo=demo)
+        await ledger._writer.open(demo=demo, indexed=indexed)
         return ledger
 
     def _connect_reader(self) -> apsw.Connection:
@@ -101,20 +103,28 @@ class SqliteLedger:
         return ticket_of_row(rows[0]) if rows else None
 
     async def count_pending(self, cdn: int, search_for: AttemptFilter) -> PendingCount:
-        return await self._readers.search(cdn, lambda connection: search.count_pending(connection, cdn, search_for))
+        indexed = self._writer.is_indexed
+        return await self._readers.search(
+            cdn, lambda connection: search.count_pending(connection, cdn, search_for, indexed=indexed)
+        )
 
     async def group_pending(
         self, cdn: int, search_for: AttemptFilter, by: GroupBy, *, top: int | None
     ) -> PendingGroups:
+        indexed = self._writer.is_indexed
         return await self._readers.search(
-            cdn, lambda connection: search.group_pending(connection, cdn, search_for, by, top=top)
+            cdn, lambda connection: search.group_pending(connection, cdn, search_for, by, top=top, indexed=indexed)
         )
 
     async def newest_pending(
         self, cdn: int, search_for: AttemptFilter, *, seek: int = 0, limit: int
     ) -> PendingAttempts:
+        indexed = self._writer.is_indexed
         return await self._readers.search(
-            cdn, lambda connection: search.newest_pending(connection, cdn, search_for, seek=seek, limit=limit)
+            cdn,
+            lambda connection: search.newest_pending(
+                connection, cdn, search_for, seek=seek, limit=limit, indexed=indexed
+            ),
         )
 
     async def directory(self) -> Directory:

@@ -39,7 +39,7 @@ _HORIZON = """
 SELECT shipped_attempt, (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
   (SELECT json_group_array(number) FROM blocks WHERE NOT shipped) FROM node
 """
-# Every run of attempts that may pend, for the indexes that begin with the run (see the schema).
+# Every run of attempts that may pend, for the indexes that begin with the run (see indexes.py).
 _RUNS = """
 id >> 12 IN (
   WITH RECURSIVE runs (run, last) AS (
@@ -61,66 +61,80 @@ _GROUP_EXPRESSIONS = {
 }
 
 
+class _Grouping(msgspec.Struct, frozen=True, kw_only=True):
+    """A question for groups as parts of its statements; the last value, the newest shipped id, is still to be added."""
+
+    by: GroupBy
+    source: str
+    where: str
+    values: tuple[Any, ...]
+    top: int | None
+    one_viewer: bool
+
+
 def prepare(connection: apsw.Connection) -> None:
     """Give a reader what the statements below call."""
     connection.create_scalar_function("usher_matches", _matches, 2, deterministic=True)
 
 
-def count_pending(connection: apsw.Connection, cdn: int, search: AttemptFilter) -> PendingCount:
-    where, values = _where(cdn, search)
+def count_pending(connection: apsw.Connection, cdn: int, search: AttemptFilter, *, indexed: bool) -> PendingCount:
+    where, values = _where(cdn, search, indexed=indexed)
+    source = _source(search, indexed=indexed)
     with connection:
         shipped, horizon = _horizon(connection)
-        count = _one(connection, f"SELECT count(*) FROM {_source(search)} WHERE {where}", (*values, shipped))
+        count = _one(connection, f"SELECT count(*) FROM {source} WHERE {where}", (*values, shipped))
     return PendingCount(int(count), horizon)
 
 
 def group_pending(
-    connection: apsw.Connection, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None
+    connection: apsw.Connection, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None, indexed: bool
 ) -> PendingGroups:
+    where, values = _where(cdn, search, indexed=indexed)
+    asked = _Grouping(
+        by=by,
+        source=_source(search, by, indexed=indexed),
+        where=where,
+        values=values,
+        top=top,
+        one_viewer=_is_by_viewer(search),
+    )
     with connection:
         shipped, horizon = _horizon(connection)
-        asked = (connection, cdn, search, by)
-        found = _few_groups(*asked, shipped=shipped, top=top) or _many_groups(*asked, shipped=shipped, top=top)
+        found = _few_groups(connection, asked, shipped) or _many_groups(connection, asked, shipped)
     groups, group_count, attempts = found
     return PendingGroups(groups=groups, group_count=group_count, attempts=attempts, horizon=horizon)
 
 
-def _few_groups(
-    connection: apsw.Connection, cdn: int, search: AttemptFilter, by: GroupBy, *, shipped: int, top: int | None
-) -> _Found | None:
+def _few_groups(connection: apsw.Connection, asked: _Grouping, shipped: int) -> _Found | None:
     """Counted here, run by run, in half the time of the sort by which the engine brings groups together. None where
     there are, or may well be, too many of them to hold."""
-    if by in (GroupBy.KEY, GroupBy.USER) or _is_by_viewer(search):
+    if asked.by in (GroupBy.KEY, GroupBy.USER) or asked.one_viewer:
         return None
-    where, values = _where(cdn, search)
     statement = f"""
-    SELECT json_group_array({_GROUP_EXPRESSIONS[by]}) FROM {_source(search, by)} WHERE {where} AND id <= ?
+    SELECT json_group_array({_GROUP_EXPRESSIONS[asked.by]}) FROM {asked.source} WHERE {asked.where} AND id <= ?
     """
     counts: Counter[GroupValue] = Counter()
     last = _one(connection, "SELECT last_attempt FROM node", ())
     for first in range(shipped, last, _RUN_COUNTED):
-        answer = _one(connection, statement, (*values, first, first + _RUN_COUNTED))
+        answer = _one(connection, statement, (*asked.values, first, first + _RUN_COUNTED))
         counts.update(msgspec.json.decode(answer, type=list[GroupValue]))
         if len(counts) > _GROUPS_HELD_MAX:
             return None
-    return in_order(_groups(counts.items(), by))[:top], len(counts), counts.total()
+    return in_order(_groups(counts.items(), asked.by))[: asked.top], len(counts), counts.total()
 
 
-def _many_groups(
-    connection: apsw.Connection, cdn: int, search: AttemptFilter, by: GroupBy, *, shipped: int, top: int | None
-) -> _Found:
-    where, values = _where(cdn, search)
+def _many_groups(connection: apsw.Connection, asked: _Grouping, shipped: int) -> _Found:
     statement = f"""
     WITH groups AS (
-        SELECT {_GROUP_EXPRESSIONS[by]} AS value, count(*) AS n
-        FROM {_source(search, by)} WHERE {where} GROUP BY value),
+        SELECT {_GROUP_EXPRESSIONS[asked.by]} AS value, count(*) AS n
+        FROM {asked.source} WHERE {asked.where} GROUP BY value),
       largest AS (SELECT value, n FROM groups ORDER BY n DESC, value LIMIT ?)
     SELECT json_array((SELECT count(*) FROM groups), (SELECT coalesce(sum(n), 0) FROM groups),
       json((SELECT json_group_array(json_array(value, n) ORDER BY n DESC, value) FROM largest)))
     """
-    answer = _one(connection, statement, (*values, shipped, -1 if top is None else top))
+    answer = _one(connection, statement, (*asked.values, shipped, -1 if asked.top is None else asked.top))
     group_count, attempts, pairs = msgspec.json.decode(answer, type=tuple[int, int, list[tuple[GroupValue, int]]])
-    return _groups(pairs, by), group_count, attempts
+    return _groups(pairs, asked.by), group_count, attempts
 
 
 def _groups(pairs: Iterable[tuple[GroupValue, int]], by: GroupBy) -> list[Group]:
@@ -129,10 +143,10 @@ def _groups(pairs: Iterable[tuple[GroupValue, int]], by: GroupBy) -> list[Group]
 
 
 def newest_pending(
-    connection: apsw.Connection, cdn: int, search: AttemptFilter, *, seek: int, limit: int
+    connection: apsw.Connection, cdn: int, search: AttemptFilter, *, seek: int, limit: int, indexed: bool
 ) -> PendingAttempts:
-    where, values = _where(cdn, search)
-    source = f"{_source(search)} WHERE {where}"
+    where, values = _where(cdn, search, indexed=indexed)
+    source = f"{_source(search, indexed=indexed)} WHERE {where}"
     window = f"""
     SELECT json_group_array(json_array({JSON_ROW}) ORDER BY id DESC) FROM (
       SELECT * FROM {source} ORDER BY id DESC LIMIT ? OFFSET ?)
@@ -161,9 +175,11 @@ def _is_by_viewer(search: AttemptFilter) -> bool:
     return search.key is not None or search.password is not None or search.user is not None
 
 
-def _source(search: AttemptFilter, by: GroupBy | None = None) -> str:
-    """The table, and the way to its rows that these filters and groups ask for; see the schema. Left to itself, the
+def _source(search: AttemptFilter, by: GroupBy | None = None, *, indexed: bool) -> str:
+    """The table, and the way to its rows that these filters and groups ask for; see indexes.py. Left to itself, the
     planner may fetch row after row by an index, which takes several times as long as reading the table in its order."""
+    if not indexed:
+        return "attempts"
     if search.key is not None:
         return "attempts INDEXED BY attempts_by_key"
     if _is_by_viewer(search):
@@ -176,10 +192,10 @@ def _source(search: AttemptFilter, by: GroupBy | None = None) -> str:
     return "attempts INDEXED BY attempts_narrow"
 
 
-def _where(cdn: int, search: AttemptFilter) -> tuple[str, tuple[Any, ...]]:
+def _where(cdn: int, search: AttemptFilter, *, indexed: bool) -> tuple[str, tuple[Any, ...]]:
     """The filter as a condition and its values; the last value, the newest shipped id, is the caller's to add."""
     conditions, values = ["cdn = ?"], [cdn]
-    if _is_by_viewer(search):
+    if indexed and _is_by_viewer(search):
         conditions.append(_RUNS)
     for condition, given in _conditions(search):
         conditions.append(condition)

@@ -17,6 +17,7 @@ from openusher.errors import CallerError, CommitUnknown, InvalidParameter, Ledge
 from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, Operation, Outcome
 from openusher.ledger.sqlite import store
 from openusher.ledger.sqlite.batch import Batch, Counters, prepare_writer
+from openusher.ledger.sqlite.indexes import set_indexes
 from openusher.ledger.sqlite.readers import Readers
 
 T = TypeVar("T")
@@ -62,12 +63,15 @@ class Writer:
     _incarnation: int
     # Those of the last commit.
     counters: Counters
+    # Whether the attempts have indexes for searches.
+    is_indexed: bool
 
-    async def open(self, *, demo: bool) -> None:
-        """Open or create the file, migrated to this version. Raises SetupError."""
+    async def open(self, *, demo: bool, indexed: bool | None) -> None:
+        """Open or create the file, migrated to this version, and set its indexes. Raises SetupError."""
 
         def open_file() -> None:
             self._connection = store.open_writer(self._file, demo=demo, vfs=self._vfs)
+            self.is_indexed = set_indexes(self._connection, wanted=indexed)
             prepare_writer(self._connection)
             ((self._incarnation,),) = self._connection.execute("SELECT incarnation FROM node")
             self.counters = _read_counters(self._connection)

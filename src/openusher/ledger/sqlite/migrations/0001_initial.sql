@@ -56,7 +56,8 @@ CREATE TABLE tickets (
   CONSTRAINT "never one use too many" CHECK (uses_limit = 0 OR uses_taken <= uses_limit)
 ) STRICT;
 
--- Attempts not yet in the log, or all of them where there is none. Rows go once their block is shipped.
+-- Attempts not yet in the log, or all of them where there is none. Rows go once their block is shipped. Where there is
+-- none they have indexes for searches: see indexes.py.
 CREATE TABLE attempts (
   id INTEGER PRIMARY KEY,
   cdn INTEGER NOT NULL,
@@ -76,14 +77,6 @@ CREATE TABLE attempts (
   reason TEXT NOT NULL,
   user TEXT NOT NULL GENERATED ALWAYS AS (substr(pass, 1, instr(pass || '|', '|') - 1)) VIRTUAL
 ) STRICT;
-
--- Two ways to a viewer's attempts, each by runs of 4,096 attempts: an index over all keys at once would write a page
--- of its own for nearly every attempt, which doubles what a decision costs at a million of them. In the last run, a few
--- pages take all that comes; a search looks into each run, of which a million attempts make 245.
-CREATE INDEX attempts_by_key ON attempts (cdn, id >> 12, key);
-CREATE INDEX attempts_by_user ON attempts (cdn, id >> 12, user);
--- What all other filters look at, a third as wide as the table. In the order of ids, so that it grows at its end only.
-CREATE INDEX attempts_narrow ON attempts (cdn, id, at_ms, reason, app, video, ip, server_ip);
 
 -- First answers to questions that carried an attempt_id, for those who ask again. Rows go after an hour.
 CREATE TABLE answers (

@@ -1,0 +1,44 @@
+"""The indexes that searches of the attempts need where there are many of them: a ledger that is its own log.
+
+Beside a log, attempts pend by the ten thousands. Reading those in their order takes a few milliseconds, while the
+indexes would be a third of what a decision costs the ledger: they belong to the way a folder is served, not to its
+schema.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import apsw
+
+# Two ways to a viewer's attempts, each by runs of 4,096 attempts: an index over all keys at once would write a page of
+# its own for nearly every attempt, which doubles what a decision costs at a million of them. In the last run, a few
+# pages take all that comes; a search looks into each run, of which a million attempts make 245.
+# What all other filters look at is a third as wide as the table, and in the order of ids: it grows at its end only.
+_INDEXES = {
+    "attempts_by_key": "attempts (cdn, id >> 12, key)",
+    "attempts_by_user": "attempts (cdn, id >> 12, user)",
+    "attempts_narrow": "attempts (cdn, id, at_ms, reason, app, video, ip, server_ip)",
+}
+_HAVE = "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'attempts'"
+
+log = logging.getLogger(__name__)
+
+
+def set_indexes(connection: apsw.Connection, *, wanted: bool | None) -> bool:
+    """Make the indexes, or drop them, or leave them as they are (None); say whether they are there.
+
+    Making them takes some seconds a million attempts.
+    """
+    have = {name for (name,) in connection.execute(_HAVE)} & _INDEXES.keys()
+    if wanted is None:
+        return have == _INDEXES.keys()
+    if wanted and have != _INDEXES.keys():
+        log.info("ledger.indexing: its attempts, for searches without a log")
+    with connection:
+        for name, on in _INDEXES.items():
+            if wanted and name not in have:
+                connection.execute(f"CREATE INDEX {name} ON {on}")
+            if not wanted and name in have:
+                connection.execute(f"DROP INDEX {name}")
+    return wanted
