@@ -97,7 +97,7 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         wall_ms=wall_ms,
         on_step=seams.on_step,
     )
-    return Usher(ledger, attempt_log, gate, shipper)
+    return Usher(ledger, attempt_log, gate, shipper, wall_ms=wall_ms)
 
 
 async def _has_log(folder: DataFolder, ledger: Ledger) -> bool:

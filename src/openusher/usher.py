@@ -32,6 +32,7 @@ from openusher.model.attempt import Attempt, AttemptRequest, Decision
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
 from openusher.model.ticket import NewTicket, Ticket
+from openusher.sevu.dates import format_instant
 from openusher.shipper import Shipper
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ COUNT_WAIT_S_MAX = 5.0
 _COUNT_RETRY_S = 0.2
 _READ_AGAIN_TIMES = 5
 _READ_AGAIN_S = 0.1
+# A clock that is put right in small steps is no fault.
+_CLOCK_AHEAD_S_MAX = 60
 _KEY_ALPHABET = string.ascii_uppercase + string.digits
 
 log = logging.getLogger(__name__)
@@ -75,12 +78,14 @@ class Usher:
         gate: Gate,
         shipper: Shipper,
         *,
+        wall_ms: Callable[[], int],
         count_wait_s_max: float = COUNT_WAIT_S_MAX,
     ) -> None:
         self._ledger = ledger
         self._log = attempt_log
         self._gate = gate
         self.shipper = shipper
+        self._wall_ms = wall_ms
         self._count_wait_s_max = count_wait_s_max
         self._directory = Directory(accounts={}, api_keys={}, edge_by_digest={})
         self._changing_accounts = asyncio.Lock()
@@ -98,6 +103,8 @@ class Usher:
         """Without `ships`, attempts stay where they are."""
         self._directory = await self._ledger.directory()
         if ships:
+            if fault := self.clock_fault():
+                log.error("clock.ahead: %s", fault)
             self.shipper.start()
 
     async def close(self) -> None:
@@ -123,10 +130,35 @@ class Usher:
             raise NotAuthorised("no such edge token")
         return edge
 
+    # What time it is
+
+    @property
+    def wall_ms(self) -> int:
+        """The wall clock in unix milliseconds. It is the time that callers have too: what they sign is compared with
+        it, and "an hour ago" is counted from it."""
+        return self._wall_ms()
+
     @property
     def clock_ms(self) -> int:
-        """Now, in unix milliseconds: the wall clock, or the largest one ever seen where that is later."""
-        return max(wall_ms(), self._ledger.clock_ms)
+        """As of when tickets are decided: the wall clock, or the largest one ever seen where that is later. A ticket's
+        life is counted from it, or one for ten minutes could be dead from the first."""
+        return max(self._wall_ms(), self._ledger.clock_ms)
+
+    @property
+    def clock_ahead_s(self) -> int:
+        """How far the largest clock ever seen is ahead of the wall clock, in whole seconds; 0 where it is not."""
+        return max(0, self._ledger.clock_ms - self._wall_ms()) // 1_000
+
+    def clock_fault(self) -> str:
+        """What it means that the ledger has seen a clock so far ahead, and what to do; empty while it is not."""
+        if self.clock_ahead_s <= _CLOCK_AHEAD_S_MAX:
+            return ""
+        return (
+            f"the ledger's clock is {self.clock_ahead_s} s ahead of this machine's: decisions are made as of "
+            f"{format_instant(self.clock_ms // 1_000)} UTC, so tickets expire that much early, and commands that "
+            "create are refused with code 2013 while it is more than a day; set the machine's clock right (NTP), and "
+            "it passes once that has caught up"
+        )
 
     # Tickets
 
@@ -315,6 +347,7 @@ class Usher:
     async def check(self, *, quick: bool = False) -> list[str]:
         """What is wrong with ledger and log, a sentence each with its repair; empty when all is sound."""
         faults = await self._ledger.check(quick=quick)
+        faults.extend(filter(None, [self.clock_fault()]))
         if self._log.ships:
             try:
                 faults.extend(await find_log_faults(self._ledger, self._log, quick=quick))

@@ -100,7 +100,7 @@ class UsherBesideModel(RuleBasedStateMachine):
             wall_ms=lambda: self.wall_ms,
             on_step=self.on_step,
         )
-        self.usher = Usher(ledger, attempt_log, gate, shipper)
+        self.usher = Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: self.wall_ms)
         await self.usher.start(ships=ships)
 
     def on_step(self, step: Step) -> None:
@@ -325,6 +325,8 @@ class UsherBesideModel(RuleBasedStateMachine):
         for cdn in CDNS:
             self.compare(Look(cdn, {}, GroupBy.VIDEO, seek=0, limit=1_000))
 
+        # A clock that went back is a fault until it has caught up.
+        self.wall_ms = max(self.wall_ms, self.model.clock_ms)
         assert self.run(self.usher.check()) == []
 
 

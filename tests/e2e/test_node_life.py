@@ -153,6 +153,35 @@ def test_ctrl_c_ends_a_node_with_status_0_and_loses_nothing_it_answered(tmp_path
         assert connection.count(account) == 20
 
 
+def test_a_node_that_once_ran_with_a_clock_ahead_takes_commands_by_the_clock_of_now(tmp_path: Path) -> None:
+    """By the largest clock that it has seen it would refuse all of them until the machine's has caught up."""
+    node = Node(tmp_path / "data", "--log", "ledger").start()
+    account = node.create_account("site")
+    answers, reports = [], []
+    for ahead_s in (3_600, 2 * 86_400):
+        assert node.stop() == 0
+        change_ledger(node.data, "UPDATE node SET clock_ms = ?", (int(time.time()) + ahead_s) * 1_000)
+        node.start()
+        password = f"user1|{ahead_s}"
+        rules: dict[str, Any] = {"app": "*", "video": "*", "pass": password, "ip": "0.0.0.0/0", "uses": 0}
+        text = signed_text(account, "sevu.request", **rules, expire="+10 minutes")
+        with node.connect() as connection:
+            issued = connection.post_text(text)
+            key = issued.get("ticket", {"key": "none"})["key"]
+            plays = connection.authorize(account, key=key, password=password)[1]["allow"]
+            again = connection.post_text(text)["code"]
+            answers.append((issued["code"], again, plays, connection.count(account, starttime="-1 hour")))
+        status = json.loads(usher("status", "--data", str(node.data), "--json").stdout)
+        checked = usher("check", "--data", str(node.data), "--log", "ledger")
+        reports.append((0 <= ahead_s - status["clock_ahead_s"] < 120, checked.returncode, "(NTP)" in checked.stdout))
+    assert node.stop() == 0
+
+    # A signature is known for as long as it could be taken; after a day nobody can say whether it was.
+    assert answers == [(2011, 2013, True, 1), (2013, 2013, False, 2)]
+    assert reports == [(True, 3, True), (True, 3, True)]
+    assert node.log_file.read_text().count("ERROR clock.ahead: the ledger's clock is ") == 2
+
+
 def ask_some(connection: Connection, account: Account, times: int) -> None:
     for number in range(times):
         assert connection.authorize(account, key=f"k{number}", password="p")[0] == 200

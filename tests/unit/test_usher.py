@@ -14,7 +14,7 @@ from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.attemptlog.plainlist import PlainListLog
 from openusher.errors import CountUnavailable, LedgerUnavailable, LogDamaged, LogUnavailable, NotAuthorised
 from openusher.gate import Gate
-from openusher.ledger.base import Directory, Ledger
+from openusher.ledger.base import Decide, Directory, Ledger
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy
@@ -88,7 +88,7 @@ async def usher(tmp_path: Path, attempt_log: MovingLog, count_wait_s_max: float)
     ledger = await SqliteLedger.open(tmp_path / "ledger.db")
     gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: NOON_MS)
     shipper = Shipper(ledger, attempt_log, rows_min=10**5, age_s_max=10**9, wall_ms=lambda: NOON_MS)
-    opened = Usher(ledger, attempt_log, gate, shipper, count_wait_s_max=count_wait_s_max)
+    opened = Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: NOON_MS, count_wait_s_max=count_wait_s_max)
     await opened.start()
     for n in range(5):
         await opened.authorize(request(1, video=f"v{n % 2}"))
@@ -163,7 +163,7 @@ async def test_a_log_that_cannot_be_closed_does_not_leave_the_ledger_open(
     ledger = await SqliteLedger.open(tmp_path / "ledger.db")
     gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: NOON_MS)
     shipper = Shipper(ledger, attempt_log, rows_min=1, age_s_max=1, wall_ms=lambda: NOON_MS)
-    opened = Usher(ledger, attempt_log, gate, shipper)
+    opened = Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: NOON_MS)
     await opened.start()
     attempt_log.cannot_close = True
     with pytest.raises(RuntimeError, match="closed"):
@@ -227,7 +227,7 @@ async def slow(tmp_path: Path) -> AsyncIterator[tuple[Usher, SlowReading]]:
     as_ledger = cast(Ledger, ledger)
     gate = Gate(as_ledger, queue_wait_s_max=60, wall_ms=lambda: NOON_MS)
     shipper = Shipper(as_ledger, LedgerOnlyLog(), rows_min=10**5, age_s_max=10**9, wall_ms=lambda: NOON_MS)
-    opened = Usher(as_ledger, LedgerOnlyLog(), gate, shipper)
+    opened = Usher(as_ledger, LedgerOnlyLog(), gate, shipper, wall_ms=lambda: NOON_MS)
     await opened.start()
     yield opened, ledger
     await opened.close()
@@ -272,6 +272,27 @@ async def test_what_was_committed_is_answered_and_known_when_it_cannot_be_read_a
     assert usher.edge(second.edge_token.reveal()).cdn == second.account.cdn
 
 
+@pytest.mark.parametrize(
+    ("behind_s", "is_a_fault"), [(-3_600, False), (0, False), (60, False), (61, True), (10**6, True)]
+)
+async def test_a_ledger_that_has_seen_a_clock_more_than_a_minute_ahead_is_a_fault(
+    tmp_path: Path, behind_s: int, is_a_fault: bool
+) -> None:
+    ledger = await SqliteLedger.open(tmp_path / "ledger.db")
+    await ledger.commit_batch([Decide(request(1))], now_ms=NOON_MS)
+    now_ms = NOON_MS - behind_s * 1_000
+    gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: now_ms)
+    shipper = Shipper(ledger, LedgerOnlyLog(), rows_min=10**5, age_s_max=10**9, wall_ms=lambda: now_ms)
+    usher = Usher(ledger, LedgerOnlyLog(), gate, shipper, wall_ms=lambda: now_ms)
+    await usher.start()
+    faults = await usher.check()
+    await usher.close()
+
+    assert (usher.clock_ms, usher.wall_ms) == (max(NOON_MS, now_ms), now_ms)
+    assert usher.clock_ahead_s == max(0, behind_s)
+    assert [f"clock is {behind_s} s ahead" in fault for fault in faults] == ([True] if is_a_fault else [])
+
+
 class ShippingLog(MovingLog):
     """Before it tells what it holds, all that pends is shipped."""
 
@@ -286,7 +307,7 @@ async def test_a_block_that_ships_during_a_check_is_no_fault(tmp_path: Path) -> 
     ledger = await SqliteLedger.open(tmp_path / "ledger.db")
     gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: NOON_MS)
     shipper = Shipper(ledger, attempt_log, rows_min=10**5, age_s_max=10**9, wall_ms=lambda: NOON_MS)
-    usher = Usher(ledger, attempt_log, gate, shipper)
+    usher = Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: NOON_MS)
     await usher.start(ships=False)
     await usher.authorize(request(1, video="a"))
     attempt_log.shipper = shipper

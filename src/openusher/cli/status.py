@@ -22,13 +22,14 @@ def status(data: Data = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(answer)
         return
-    oldest = answer["oldest_pending_ms"]
+    oldest, ahead_s = answer["oldest_pending_ms"], answer["clock_ahead_s"]
     fields = {
         "version": answer["version"],
         "attempts recorded": answer["last_attempt_id"],
         "waiting in the ledger": answer["pending"],
         "oldest of them": "-" if oldest is None else f"{max(0.0, time.time() - oldest / 1000):.0f} s",
         "blocks shipped": f"{answer['shipped_block']} of {answer['last_block']}",
+        "ledger's clock": f"{ahead_s} s ahead of this machine's" if ahead_s else "as this machine's",
         "fault": answer["fault"] or "none",
     }
     print_fields(fields)

@@ -147,4 +147,9 @@ class _Admin:
 
     async def status(self, request: Request) -> dict[str, Any]:
         stats = await self._usher.stats()
-        return {"version": __version__, "fault": self._usher.shipper.fault, **msgspec.structs.asdict(stats)}
+        return {
+            "version": __version__,
+            "fault": self._usher.shipper.fault,
+            "clock_ahead_s": self._usher.clock_ahead_s,
+            **msgspec.structs.asdict(stats),
+        }

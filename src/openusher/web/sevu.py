@@ -82,9 +82,10 @@ class SevuEndpoint:
             signed = read_command(text)
             kind = signed.kind
             key = self._usher.api_key(signed.api_key, cdn=signed.cdn)
-            now_ms = self._usher.clock_ms
+            now_ms = self._usher.wall_ms
             verified = verify(signed, secret=key.secret, now_ms=now_ms, window_s=self._window_s)
-            understood = understand(verified, now_ms=now_ms)
+            # What is created lives by the clock that will decide it.
+            understood = understand(verified, now_ms=self._usher.clock_ms if kind.creates else now_ms)
             data = await self._carry_out(verified, understood.ask)
         except UsherError as error:
             return failure(refusal_of(error, kind.codes if kind else None), spent_s=time.perf_counter() - began)
