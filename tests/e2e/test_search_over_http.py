@@ -163,13 +163,35 @@ def test_pages_by_id_neither_skip_nor_repeat_while_attempts_arrive(node: Node, c
     assert newer_than(connection, account, late, limit=100) == []
 
 
+def test_following_the_log_as_its_page_says_neither_skips_nor_repeats_while_attempts_arrive(
+    node: Node, connection: Connection
+) -> None:
+    account = node.create_account("followed site")
+    arrived = [arrive(connection, account)]
+    followed = list(arrived)
+    # Less than a page, a page, and several come between two looks; one more comes before each further page is asked.
+    for coming in (0, 1, 4, 5, 6, 23, 10, 2):
+        arrived += [arrive(connection, account) for _ in range(coming)]
+        largest = max(followed)
+        page = newer_than(connection, account, largest, limit=5)
+        found = page
+        while len(page) == 5:
+            arrived.append(arrive(connection, account))
+            page = newer_than(connection, account, largest, limit=5, before_id=page[-1]["id"])
+            found = found + page
+        followed += [row["id"] for row in reversed(found)]
+    followed += [row["id"] for row in reversed(newer_than(connection, account, max(followed), limit=100))]
+
+    assert followed == arrived
+
+
 def arrive(connection: Connection, account: Account) -> int:
     _, answer = connection.authorize(account, key="k", password="p")
     return int(answer["attempt_id"])
 
 
-def newer_than(connection: Connection, account: Account, attempt: int, *, limit: int) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = connection.call(account, "sevu.errorlog", after_id=attempt, limit=limit)["attempts"]
+def newer_than(connection: Connection, account: Account, attempt: int, **page: int) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = connection.call(account, "sevu.errorlog", after_id=attempt, **page)["attempts"]
     return rows
 
 
