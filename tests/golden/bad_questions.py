@@ -98,6 +98,10 @@ def bad_questions() -> list[BadQuestion]:
         rows.append(BadQuestion(f"ip {address[:30]!r}", _question(ip=address), "ip"))
         if address:
             rows.append(BadQuestion(f"server_ip {address[:30]!r}", _question(server_ip=address), "server_ip"))
+    for address in ("::", "0::0", "0:0:0:0:0:0:0:0", "::0.0.0.0", " :: "):
+        rows.append(
+            BadQuestion(f"server_ip that no server has: {address!r}", _question(server_ip=address), "server_ip")
+        )
     rows += [BadQuestion(f"attempt_id {text!r}", _question(attempt_id=text), "attempt_id") for text in _NO_UUIDS]
     for name in ("x", "Key", "password", "user", "attempt-id", "", "é"):
         rows.append(BadQuestion(f"unknown member {name!r}", _question(**{name: "x"}), name))

@@ -63,7 +63,10 @@ _HOLDS: dict[str, Callable[[Row, Any], bool]] = {
     "app": lambda row, wanted: _is_named(row["app"], wanted),
     "video": lambda row, wanted: _is_named(row["video"], wanted),
     "ip": lambda row, wanted: addresses.holds(wanted, row["ip"]),
-    "server_ip": lambda row, wanted: addresses.holds(wanted, row["server_ip"]),
+    # No net, however wide, means an attempt whose server was not said.
+    "server_ip": lambda row, wanted: (
+        int(digits(row["server_ip"]), 16) != 0 and addresses.holds(wanted, row["server_ip"])
+    ),
     "accepted": lambda row, wanted: (row["reason"] == "") is wanted,
     "reason": lambda row, wanted: row["reason"] == wanted,
     "from_ms": lambda row, wanted: row["at_ms"] >= wanted,

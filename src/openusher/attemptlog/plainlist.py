@@ -9,6 +9,7 @@ from hashlib import sha256
 import msgspec
 
 from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held
+from openusher.model.address import NOT_SAID
 from openusher.model.attempt import Attempt, user_of
 from openusher.model.block import Block, Horizon, attempt_of
 from openusher.model.pattern import Pattern
@@ -103,7 +104,7 @@ def matches(attempt: Attempt, search: AttemptFilter) -> bool:
             search.ip is None or search.ip.holds(attempt.ip),
             search.accepted is None or (attempt.reason == "") == search.accepted,
             search.reason is None or attempt.reason == search.reason,
-            search.server_ip is None or search.server_ip.holds(attempt.server_ip),
+            search.server_ip is None or (attempt.server_ip != NOT_SAID and search.server_ip.holds(attempt.server_ip)),
             search.from_ms is None or attempt.at_ms >= search.from_ms,
             search.before_ms is None or attempt.at_ms < search.before_ms,
             search.after_id is None or attempt.id > search.after_id,

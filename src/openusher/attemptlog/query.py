@@ -9,7 +9,7 @@ import msgspec
 
 from openusher.attemptlog.base import COLUMNS
 from openusher.attemptlog.schema import DATABASE, TABLES
-from openusher.model.address import ANY_ADDRESS, Net
+from openusher.model.address import ANY_ADDRESS, NOT_SAID, Net
 from openusher.model.block import Horizon
 from openusher.model.pattern import Pattern
 from openusher.model.search import AttemptFilter, GroupBy, GroupValue
@@ -162,6 +162,8 @@ def _where(cdn: int, search: AttemptFilter, horizon: Horizon) -> _Where:
         where.add("reason = ''" if search.accepted else "reason != ''")
     where.compare("reason", "=", None if search.reason is None else search.reason.value, "String")
     _add_net(where, "server_ip", search.server_ip)
+    if search.server_ip is not None and search.server_ip.holds(NOT_SAID):
+        where.compare("server_ip", "!=", str(IPv6Address(NOT_SAID)), "IPv6")
     where.compare("at_ms", ">=", search.from_ms, "Int64")
     where.compare("at_ms", "<", search.before_ms, "Int64")
     where.compare("id", ">", search.after_id, "Int64")

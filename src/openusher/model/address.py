@@ -29,6 +29,8 @@ class Net(msgspec.Struct, frozen=True):
 
 
 ANY_ADDRESS = Net(0, _ALL)
+# The unspecified address, `::`, which no machine has: it stands for a server that was not said.
+NOT_SAID = 0
 
 
 def parse_address(text: str) -> int:

@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from openusher.model.address import NOT_SAID
 from openusher.model.discreet import Discreet
 
 
@@ -41,7 +42,7 @@ class Cut(IntFlag):
 
 class AttemptRequest(Discreet, frozen=True, kw_only=True):
     """The question an edge asks. Texts are storable and within their limits (`cut` says which had to be shortened),
-    addresses are numbers of 128 bits (`server_ip` 0: not said). `attempt_id` is the edge's own UUID or empty."""
+    addresses are numbers of 128 bits (`server_ip` may be NOT_SAID). `attempt_id` is the edge's own UUID or empty."""
 
     cdn: int
     edge: int
@@ -53,7 +54,7 @@ class AttemptRequest(Discreet, frozen=True, kw_only=True):
     appinst: str = ""
     pageurl: str = ""
     refurl: str = ""
-    server_ip: int = 0
+    server_ip: int = NOT_SAID
     user_agent: str = ""
     attempt_id: str = ""
     cut: int = 0

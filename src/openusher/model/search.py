@@ -29,7 +29,8 @@ class GroupBy(StrEnum):
 
 class AttemptFilter(Discreet, frozen=True, kw_only=True):
     """All given members must hold; None means any. `app` and `video` as text are exact. Times are unix milliseconds,
-    `from_ms` included, `before_ms` not; ids likewise exclude the one named."""
+    `from_ms` included, `before_ms` not; ids likewise exclude the one named. An attempt whose server was not said is
+    never meant by a `server_ip`, not even by one that holds every address."""
 
     key: str | None = None
     password: str | None = None

@@ -16,7 +16,7 @@ import msgspec
 
 from openusher.ledger.base import PendingAttempts, PendingCount, PendingGroups
 from openusher.ledger.sqlite.blocks import JSON_ROW
-from openusher.model.address import Net
+from openusher.model.address import NOT_SAID, Net
 from openusher.model.attempt import user_of
 from openusher.model.block import Horizon, attempt_of
 from openusher.model.pattern import Pattern
@@ -218,6 +218,8 @@ def _conditions(search: AttemptFilter) -> list[tuple[str, tuple[Any, ...]]]:
     found.extend(_name_condition("video", search.video))
     found.extend(_net_condition("ip", search.ip))
     found.extend(_net_condition("server_ip", search.server_ip))
+    if search.server_ip is not None and search.server_ip.holds(NOT_SAID):
+        found.append(("server_ip <> ?", (_bytes(NOT_SAID),)))
     if search.accepted is not None:
         found.append(("reason = ''" if search.accepted else "reason <> ''", ()))
     if search.reason is not None:

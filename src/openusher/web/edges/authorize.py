@@ -9,7 +9,7 @@ import msgspec
 
 from openusher.errors import AttemptIdReused, Busy, InvalidParameter, NotAuthorised, StoreError
 from openusher.model.account import Edge
-from openusher.model.address import parse_address
+from openusher.model.address import NOT_SAID, parse_address
 from openusher.model.attempt import AttemptRequest, Cut, Decision
 from openusher.model.discreet import Discreet
 from openusher.model.limits import (
@@ -164,11 +164,16 @@ def read_question(body: bytes, edge: Edge) -> AttemptRequest:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidParameter("", "the body is not JSON in UTF-8") from None
     texts, cut = _bounded(question)
+    server_ip = NOT_SAID
+    if question.server_ip:
+        server_ip = _address("server_ip", question.server_ip)
+        if server_ip == NOT_SAID:
+            raise InvalidParameter("server_ip", "is no server's address; leave it out where that is not known")
     return AttemptRequest(
         cdn=edge.cdn,
         edge=edge.number,
         ip=_address("ip", question.ip),
-        server_ip=_address("server_ip", question.server_ip) if question.server_ip else 0,
+        server_ip=server_ip,
         attempt_id=_attempt_id(question.attempt_id),
         cut=cut,
         **texts,
