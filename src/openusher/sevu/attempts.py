@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from openusher.errors import InvalidParameter
-from openusher.model.address import Net, format_address, parse_filter_net
+from openusher.model.address import NOT_SAID, Net, format_address, parse_filter_net
 from openusher.model.attempt import Attempt, Reason, user_of
 from openusher.model.limits import APP_BYTES_MAX, KEY_BYTES_MAX, PASS_BYTES_MAX, VIDEO_BYTES_MAX
 from openusher.model.pattern import Pattern, is_pattern, parse_pattern
@@ -162,7 +162,7 @@ def attempt_members(attempt: Attempt) -> dict[str, JsonValue]:
         "refurl": attempt.refurl,
         "success": 0 if attempt.reason else 1,
         "reason": attempt.reason,
-        "server_ip": _address_text(attempt.server_ip),
+        "server_ip": _server_text(attempt.server_ip),
         "user": user_of(attempt.password),
         "user_agent": attempt.user_agent,
     }
@@ -188,8 +188,10 @@ def _shown(by: GroupBy, value: GroupValue) -> str | int:
     if isinstance(value, str):
         return value
     match by:
-        case GroupBy.IP | GroupBy.SERVER_IP:
-            return _address_text(value)
+        case GroupBy.IP:
+            return format_address(value)
+        case GroupBy.SERVER_IP:
+            return _server_text(value)
         case GroupBy.HOUR:
             return format_instant(value)
         case GroupBy.DAY:
@@ -198,6 +200,5 @@ def _shown(by: GroupBy, value: GroupValue) -> str | int:
             return value
 
 
-def _address_text(address: int) -> str:
-    """0 stands for an address that was not said."""
-    return format_address(address) if address else ""
+def _server_text(address: int) -> str:
+    return "" if address == NOT_SAID else format_address(address)
