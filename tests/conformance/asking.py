@@ -127,7 +127,7 @@ def row(attempt: Attempt) -> dict[str, Any]:
 
 def row_of(asked: AttemptRequest, *, number: int, at_ms: int, reason: str) -> dict[str, Any]:
     """The row that must be recorded of a question."""
-    fields = {name: getattr(asked, name) for name in asked.__struct_fields__ if name != "attempt_id"}
+    fields = {name: getattr(asked, name) for name in asked.__struct_fields__ if name not in ("attempt_id", "uncut")}
     fields["pass"] = fields.pop("password")
     fields["ip"] = format_address(asked.ip)
     fields["server_ip"] = format_address(asked.server_ip)

@@ -146,6 +146,26 @@ def test_the_same_id_with_other_content_is_refused(
     assert connection.count(account, key=ticket["key"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("member", "bytes_max"),
+    [("key", 128), ("password", 256), ("app", 128), ("video", 1_024), ("appinst", 128), ("pageurl", 2_048),
+     ("refurl", 2_048), ("user_agent", 512)],
+)  # fmt: skip
+def test_the_same_id_with_other_content_beyond_a_cut_is_refused(
+    member: str, bytes_max: int, account: Account, connection: Connection
+) -> None:
+    recorded = connection.count(account)
+    asked = {"key": "k", "password": "p", "attempt_id": str(uuid.uuid4())}
+    first, again, other = (
+        connection.authorize(account, **{**asked, member: "é" * (bytes_max // 2) + end})
+        for end in ("beyond", "beyond", "beyonD")
+    )
+
+    assert (first[0], again) == (200, first)
+    assert (other[0], other[1]["error"]["field"]) == (409, "attempt_id")
+    assert connection.count(account) == recorded + 1
+
+
 def test_two_accounts_may_use_the_same_id(node: Node, account: Account, connection: Connection) -> None:
     other = node.create_account("another site")
     attempt_id = str(uuid.uuid4())

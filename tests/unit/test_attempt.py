@@ -26,12 +26,13 @@ def questions(draw: st.DrawFn) -> AttemptRequest:
         ip=draw(numbers),
         server_ip=draw(numbers),
         cut=int(draw(st.sampled_from(list(Cut)))),
+        uncut=draw(short),
         **{name: draw(short) for name in TEXTS},
     )
 
 
 def content(request: AttemptRequest) -> tuple[object, ...]:
-    return (*(getattr(request, name) for name in TEXTS), request.ip, request.server_ip, request.cut)
+    return (*(getattr(request, name) for name in TEXTS), request.ip, request.server_ip, request.cut, request.uncut)
 
 
 @given(questions(), questions())

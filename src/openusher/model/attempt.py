@@ -41,8 +41,9 @@ class Cut(IntFlag):
 
 
 class AttemptRequest(Discreet, frozen=True, kw_only=True):
-    """The question an edge asks. Texts are storable and within their limits (`cut` says which had to be shortened),
-    addresses are numbers of 128 bits (`server_ip` may be NOT_SAID). `attempt_id` is the edge's own UUID or empty."""
+    """The question an edge asks. Texts are storable and within their limits (`cut` says which had to be shortened, and
+    `uncut` is then a digest of what these were), addresses are numbers of 128 bits (`server_ip` may be NOT_SAID).
+    `attempt_id` is the edge's own UUID or empty."""
 
     cdn: int
     edge: int
@@ -58,12 +59,13 @@ class AttemptRequest(Discreet, frozen=True, kw_only=True):
     user_agent: str = ""
     attempt_id: str = ""
     cut: int = 0
+    uncut: str = ""
 
     def digest(self) -> str:
         """Tell this question from any other under the same `attempt_id`; the edge that asks does not matter."""
         parts = (self.key, self.password, self.app, self.video, self.appinst, self.pageurl, self.refurl)
         text = "\0".join((*parts, self.user_agent, f"{self.ip:x}.{self.server_ip:x}.{int(self.cut)}"))
-        return blake2b(text.encode(), digest_size=16).hexdigest()
+        return text_digest(f"{text}.{self.uncut}" if self.uncut else text)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -106,6 +108,10 @@ class Attempt(Discreet, frozen=True, kw_only=True):
     edge: int
     cut: int
     reason: str
+
+
+def text_digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def user_of(password: str) -> str:

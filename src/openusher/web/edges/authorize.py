@@ -10,7 +10,7 @@ import msgspec
 from openusher.errors import AttemptIdReused, Busy, InvalidParameter, NotAuthorised, StoreError
 from openusher.model.account import Edge
 from openusher.model.address import NOT_SAID, parse_address
-from openusher.model.attempt import AttemptRequest, Cut, Decision
+from openusher.model.attempt import AttemptRequest, Cut, Decision, text_digest
 from openusher.model.discreet import Discreet
 from openusher.model.limits import (
     APP_BYTES_MAX,
@@ -163,7 +163,7 @@ def read_question(body: bytes, edge: Edge) -> AttemptRequest:
         raise _wrong_shape(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidParameter("", "the body is not JSON in UTF-8") from None
-    texts, cut = _bounded(question)
+    texts, cut, uncut = _bounded(question)
     server_ip = NOT_SAID
     if question.server_ip:
         server_ip = _address("server_ip", question.server_ip)
@@ -176,23 +176,29 @@ def read_question(body: bytes, edge: Edge) -> AttemptRequest:
         server_ip=server_ip,
         attempt_id=_attempt_id(question.attempt_id),
         cut=cut,
+        # The same id may come with a text that differs beyond the cut, and is then another question.
+        uncut=text_digest("\0".join(uncut)) if uncut else "",
         **texts,
     )
 
 
-def _bounded(question: Question) -> tuple[dict[str, str], int]:
+def _bounded(question: Question) -> tuple[dict[str, str], int, list[str]]:
+    """The texts within their limits, which of them were cut, and what these were before."""
     texts: dict[str, str] = {}
-    cut = 0
+    cut, uncut = 0, []
     for field, bytes_max, mark in _LIMITS:
         text = getattr(question, field) or ""
         # Most texts are settled here, without the two calls.
         if not text.isascii() or len(text) > bytes_max or "\0" in text:
             if not is_storable(text):
                 raise InvalidParameter("pass" if field == "password" else field, "holds a NUL character")
-            text, was_cut = cut_text(text, bytes_max=bytes_max)
-            cut |= mark if was_cut else 0
+            whole = text
+            text, was_cut = cut_text(whole, bytes_max=bytes_max)
+            if was_cut:
+                cut |= mark
+                uncut.append(whole)
         texts[field] = text
-    return texts, cut
+    return texts, cut, uncut
 
 
 def _address(field: str, text: str) -> int:
