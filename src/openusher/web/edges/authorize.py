@@ -7,7 +7,7 @@ import re
 
 import msgspec
 
-from openusher.errors import AttemptIdReused, Busy, InvalidParameter, NotAuthorised, StoreError
+from openusher.errors import AttemptIdReused, Busy, CommitUnknown, InvalidParameter, NotAuthorised, StoreError
 from openusher.model.account import Edge
 from openusher.model.address import NOT_SAID, parse_address
 from openusher.model.attempt import AttemptRequest, Cut, Decision, text_digest
@@ -45,6 +45,7 @@ PATH = "/v1/authorize"
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 _BEARER = b"bearer "
 _CHALLENGE = (b"www-authenticate", b'Bearer realm="usher"')
+_PERHAPS_DONE = "the attempt may have been recorded; ask again with the same attempt_id"
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +149,8 @@ class AuthorizeEndpoint:
             await _refuse(send, 408, "", "the body did not arrive in time", CLOSE)
         except ClientGone:
             return
+        except CommitUnknown:
+            await _refuse(send, 503, "", _PERHAPS_DONE, (b"retry-after", b"1"))
         except StoreError as error:
             retry_after_s = error.retry_after_s if isinstance(error, Busy) else 1
             await _refuse(send, 503, "", "busy; ask again", (b"retry-after", str(retry_after_s).encode()))
