@@ -48,6 +48,9 @@ class Sender(asyncio.Protocol):
             self._transport.write(self._drip)
             asyncio.get_running_loop().call_later(0.5, self._trickle)
 
+    def end_headers(self) -> None:
+        self._transport.write(b"\r\n\r\n")
+
     def data_received(self, data: bytes) -> None:
         self.received += data
 
@@ -115,6 +118,30 @@ def test_five_hundred_slow_senders_are_cut_off_and_delay_nobody(
             assert codes == {9004}, kind
         with node.connect() as connection:
             assert connection.count(account) == answered
+
+
+@pytest.mark.parametrize("on_a_used_connection", [False, True])
+def test_headers_and_body_share_the_time_of_a_request(
+    on_a_used_connection: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USHER_REQUEST_S_MAX", str(REQUEST_S_MAX))
+
+    async def send(url: str) -> tuple[bytes, float]:
+        used = request("GET", "/healthz") if on_a_used_connection else b""
+        head = request("POST", "/stable/", content_length="5000").removesuffix(b"\r\n\r\n")
+        sender = Sender(used + head + b"\r\nx: ")
+        began = time.monotonic()
+        await sender.connect(url)
+        asyncio.get_running_loop().call_later(REQUEST_S_MAX * 0.75, sender.end_headers)
+        await asyncio.wait_for(sender.ended.wait(), CUT_OFF_S_MAX)
+        return sender.received, time.monotonic() - began
+
+    with running_node(tmp_path / "data", "--log", "ledger") as node:
+        received, spent_s = asyncio.run(send(node.url))
+
+    assert json.loads(received.rpartition(b"\r\n\r\n")[2])["code"] == 9004
+    # With a time of its own the body would have held out for 1.75 of it.
+    assert REQUEST_S_MAX * 0.9 < spent_s < REQUEST_S_MAX * 1.5
 
 
 def test_a_connection_is_closed_on_which_only_leftovers_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 CLOSE: tuple[bytes, bytes] = (b"connection", b"close")
 # In the scope of a request whose body has come as a whole; set by our connection (connection.py).
 BODY_CAME = "usher.body_came"
+# In the scope of one whose headers came in pieces, and so does its body: until when, by the loop's clock, it may come.
+BODY_DUE = "usher.body_due"
 
 
 class BodyTooLarge(Exception):
@@ -43,7 +45,10 @@ def header(scope: Scope, name: bytes) -> bytes:
 
 
 async def read_body(scope: Scope, receive: Receive, *, seconds_max: float) -> bytes:
-    """The whole body. Raises BodyTooLarge (before reading, where its length is announced), BodyTooSlow, ClientGone."""
+    """The whole body, which has `seconds_max` from now where its headers did not take a part of that.
+
+    Raises BodyTooLarge (before reading, where its length is announced), BodyTooSlow, ClientGone.
+    """
     announced = header(scope, b"content-length")
     # More than ten digits is too large whatever they say; int() would take its time over thousands.
     if announced and (len(announced) > 10 or int(announced) > BODY_BYTES_MAX):
@@ -51,8 +56,9 @@ async def read_body(scope: Scope, receive: Receive, *, seconds_max: float) -> by
     if scope.get(BODY_CAME):
         # Nothing to wait for, and a timer would cost more than all else that the door does with a request.
         return await _whole_body(receive)
+    due = scope.get(BODY_DUE)
     try:
-        async with asyncio.timeout(seconds_max):
+        async with asyncio.timeout(seconds_max) if due is None else asyncio.timeout_at(due):
             return await _whole_body(receive)
     except TimeoutError:
         raise BodyTooSlow from None

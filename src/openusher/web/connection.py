@@ -8,7 +8,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from openusher.web.asgi import BODY_CAME
+from openusher.web.asgi import BODY_CAME, BODY_DUE
 from openusher.web.onewrite import OneWrite
 
 # Cookies and all, what a site or a media server sends is a few hundred bytes.
@@ -31,10 +31,11 @@ class _HeadersTooLarge(Exception):
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """Closes a connection whose headers trickle in or do not end. A body is bounded by whoever reads it."""
+    """Closes a connection whose headers trickle in or do not end. Whoever reads a body bounds it, to the time that the
+    headers left."""
 
-    # From the connection, or from the first byte of a later request, to the end of its headers.
-    header_s_max = 10.0
+    # From the connection, or from the first byte of a later request, to the end of its headers and body.
+    request_s_max = 10.0
 
     _answers: OneWrite
     _in_headers = False
@@ -82,6 +83,9 @@ class BoundedConnection(HttpToolsProtocol):
         self._in_headers = False
         if self._first_bytes + self._later_bytes > HEADER_BYTES_MAX and self._headers_bytes() > HEADER_BYTES_MAX:
             raise _HeadersTooLarge
+        # Not where an earlier request is being answered: meanwhile nothing is read.
+        if self._deadline is not None and (self.cycle is None or self.cycle.response_complete):
+            self.scope[BODY_DUE] = self._deadline.when()  # type: ignore[literal-required]
         self._disarm()
         super().on_headers_complete()
 
@@ -106,7 +110,7 @@ class BoundedConnection(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _expect_headers(self) -> None:
-        self._deadline = self.loop.call_later(self.header_s_max, self._end_slow)
+        self._deadline = self.loop.call_later(self.request_s_max, self._end_slow)
 
     def _disarm(self) -> None:
         if self._deadline is not None:
@@ -125,6 +129,6 @@ class BoundedConnection(HttpToolsProtocol):
             transport.close()
 
 
-def connection_class(*, header_s_max: float) -> type[BoundedConnection]:
+def connection_class(*, request_s_max: float) -> type[BoundedConnection]:
     """The connection with a node's setting: the server makes its connections itself and passes nothing on."""
-    return type("Connection", (BoundedConnection,), {"header_s_max": header_s_max})
+    return type("Connection", (BoundedConnection,), {"request_s_max": request_s_max})

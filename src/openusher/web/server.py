@@ -64,7 +64,7 @@ def _raise_descriptor_limit() -> None:
 def http_config(app: Any, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=connection_class(header_s_max=settings.request_s_max),
+        http=connection_class(request_s_max=settings.request_s_max),
         ws="none",
         lifespan="off",
         loop="uvloop",
