@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -132,19 +133,17 @@ class _OpenLog:
         except OSError as error:
             raise _Refusal(f"{folder}: cannot be used as the attempt log's folder: {error.strerror}") from error
         self._lock = _locked(folder)
+        connect = _load_chdb()
         self._connections: list[Connection] = []
         self._queues: dict[str, SimpleQueue[Ask | None]] = {}
         self._threads: list[Thread] = []
         try:
-            self.version = self._open(launch)
+            self.version = self._open(launch, connect)
         except Exception as error:
             raise _Refusal(f"{folder}: chDB cannot open it") from error
         self._start()
 
-    def _open(self, launch: Launch) -> str:
-        # Here and nowhere else: importing it takes 300 MB and starts threads.
-        from chdb.state.sqlitelike import Connection
-
+    def _open(self, launch: Launch, connect: Callable[[str], Connection]) -> str:
         options = {
             "max_server_memory_usage": launch.memory_bytes_max,
             "mark_cache_size": _CACHE_BYTES,
@@ -154,7 +153,7 @@ class _OpenLog:
         }
         text = _DATA_FOLDER + "?" + "&".join(f"{name}={value}" for name, value in options.items())
         for _ in range(sum(HANDLES.values())):
-            self._connections.append(Connection(text))
+            self._connections.append(connect(text))
         rows = msgspec.json.decode(self._connections[0].query("SELECT version()", _FORMAT).bytes())
         return str(rows[0])
 
@@ -204,6 +203,17 @@ def _error_name(error: Exception) -> str:
     """The engine's name for an error. Never its text: that may show a pass which a statement was bound to."""
     names = ERROR_NAME.findall(str(error))
     return names[-1] if names else type(error).__name__
+
+
+def _load_chdb() -> Callable[[str], Connection]:
+    """What opens a handle of the engine. Raises _Refusal where it cannot even be loaded, which no folder is to blame
+    for."""
+    try:
+        # Here and nowhere else: importing it takes 300 MB and starts threads.
+        from chdb.state.sqlitelike import Connection
+    except Exception as error:
+        raise _Refusal(f"chDB cannot be loaded on this machine: {type(error).__name__}: {error}") from error
+    return Connection
 
 
 def _locked(folder: Path) -> int:
