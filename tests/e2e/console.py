@@ -114,8 +114,8 @@ class ConsoleSession:
             return ""
         folder = self._folder
         if command == "make run":
-            # What the Makefile does once it has set up; in the small mode, which shows the same in less time.
-            command, folder = "usher demo --log ledger", ROOT
+            # What the Makefile does once it has set up.
+            command, folder = "usher demo", ROOT
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=folder,

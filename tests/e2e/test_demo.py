@@ -42,6 +42,8 @@ def test_the_demo_agrees_with_the_page_and_with_what_it_sent(log: str) -> None:
     rows = re.findall(r"│ (.+?) +│ (\d+) +│ (\d+) +│", done.stdout)
     assert len(rows) == 10
     assert all(sent == counted for _, sent, counted in rows)
+    # What it shows to go on with goes on in the same way.
+    assert ("demo --keep --log ledger\n" in done.stdout) == (log == "ledger")
 
 
 def _columns(text: str) -> tuple[str, str]:
@@ -55,10 +57,6 @@ def test_the_commands_that_the_demo_prints_work_as_printed() -> None:
     port = _free_port()
     first = usher("demo", "--log", "ledger", "--port", str(port), cwd=_ROOT)
     keep, call, php = re.findall(r"^  (.+)$", first.stdout.split("Go on with:")[1], re.MULTILINE)
-    # What stands before the subcommand is how this test called usher; a shell finds it on its path.
-    keep, call = (
-        command.replace(command.split(" ")[0], f"{sys.executable} -m openusher", 1) for command in (keep, call)
-    )
     kept = subprocess.Popen(shlex.split(keep), cwd=_ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         _await_line(kept, _STARTED)

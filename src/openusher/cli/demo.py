@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import signal
 import sys
@@ -84,7 +85,7 @@ async def _demo(folder: Path, *, keep: bool, port: int, log: LogKind) -> bool:
             f"{traffic.sent / spent_s:,.0f} attempts a second, each on disk before it was answered, "
             f"from one client in {spent_s:.1f} s; {time.monotonic() - began:.0f} s in all."
         )
-        _show_commands(port)
+        _show_commands(port, log)
         if keep and agrees:
             out.print(f"The node stays up on {node.url}; Ctrl-C ends it.")
             sys.stdout.flush()
@@ -121,19 +122,23 @@ def _show_reasons(traffic: Traffic, reply: dict[str, object]) -> bool:
     return all(sent == count for _, sent, count in rows)
 
 
-def _show_commands(port: int) -> None:
-    usher = shlex.quote(_shown(Path(sys.argv[0])))
+def _show_commands(port: int, log: LogKind) -> None:
+    program = Path(sys.argv[0])
+    # What `python -m openusher` runs is no command that one could type.
+    by_python = program.name == "__main__.py"
+    usher = f"{_shown(Path(sys.executable))} -m openusher" if by_python else _shown(program)
     kept = "" if port == PORT_KEPT else f" --port {port}"
+    kept += "" if log is LogKind.CHDB else f" --log {log}"
     url = f"http://127.0.0.1:{port}/stable/"
     out.print("Go on with:")
     out.print(f"  {usher} demo --keep{kept}")
     out.print(f"  {usher} call sevu.errorcount key={page.KEY} success=1 --demo --url {url}")
-    out.print(f"  php {shlex.quote(_shown(_SAMPLE))} {url}")
+    out.print(f"  php {_shown(_SAMPLE)} {url}")
 
 
 def _shown(path: Path) -> str:
-    """Relative where it lies below this folder, since that is what one would type."""
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    """As one would type it in a shell: relative where it lies below this folder. Links are left as they are: behind its
+    link, a virtual environment's python is another one."""
+    whole = Path(os.path.abspath(path))
+    below = whole.is_relative_to(Path.cwd())
+    return shlex.quote(str(whole.relative_to(Path.cwd()) if below else whole))
