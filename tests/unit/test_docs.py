@@ -10,11 +10,13 @@ import msgspec
 import pytest
 
 from docs.generate import DOCS, MADE, command_names, filled, help_of, restart_sentence, settings_fields
+from openusher.errors import InvalidParameter
 from openusher.model.attempt import Attempt, Reason
 from openusher.model.search import GroupBy
 from openusher.model.ticket import Ticket
-from openusher.sevu.attempts import attempt_members
+from openusher.sevu.attempts import ROWS_MAX, WINDOW_END_MAX, attempt_members
 from openusher.sevu.codes import CODES
+from openusher.sevu.dates import read_instant
 from openusher.sevu.parameters import Parameters
 from openusher.sevu.registry import COMMANDS
 from openusher.sevu.tickets import ticket_members
@@ -149,6 +151,26 @@ def test_a_commands_page_has_each_failure_of_its_own_and_its_success(command: st
 
     missing = [code.display() for code in own if code.number > 1000 and code.display() not in page]
     assert missing == []
+
+
+def test_the_bounds_of_a_page_of_attempts_or_groups_are_said() -> None:
+    for text in (
+        section(text_of("reference/errorlog.md"), "Parameters"),
+        section(text_of("reference/errorcount.md"), "Groups"),
+    ):
+        assert {f"{bound:,}" in text for bound in (ROWS_MAX, WINDOW_END_MAX)} == {True}
+
+
+def test_every_date_on_the_page_of_request_is_taken_or_not_as_it_says() -> None:
+    parts = section(text_of("reference/request.md"), "Dates").split("- not taken:")
+    taken, not_taken = ([date for date in re.findall(r"`([^`]+)`", part) if date != "T"] for part in parts)
+
+    assert (len(taken), len(not_taken)) == (17, 5)
+    for date in taken:
+        assert read_instant("expire", date, now_s=1_800_000_000) > 1_700_000_000
+    for date in not_taken:
+        with pytest.raises(InvalidParameter):
+            read_instant("expire", date, now_s=1_800_000_000)
 
 
 def test_every_path_of_the_api_is_said() -> None:
