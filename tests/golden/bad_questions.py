@@ -103,6 +103,7 @@ def bad_questions() -> list[BadQuestion]:
             BadQuestion(f"server_ip that no server has: {address!r}", _question(server_ip=address), "server_ip")
         )
     rows += [BadQuestion(f"attempt_id {text!r}", _question(attempt_id=text), "attempt_id") for text in _NO_UUIDS]
-    for name in ("x", "Key", "password", "user", "attempt-id", "", "é"):
+    for name in ("x", "Key", "password", "user", "attempt-id", "", "é", "a`b", "two\nlines", " - at `$.key`"):
         rows.append(BadQuestion(f"unknown member {name!r}", _question(**{name: "x"}), name))
+    rows.append(BadQuestion("unknown member of 5,000 letters", _question(**{"n" * 5_000: "x"}), "n" * 64))
     return rows

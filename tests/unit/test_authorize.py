@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from openusher.usher import Usher
 from openusher.web.edges.authorize import PATH, AuthorizeEndpoint
 from tests.conformance.asking import NOON_MS
 from tests.conformance.ledgers import Fault, SqliteBench
+from tests.golden.bad_questions import bad_questions
 
 pytestmark = pytest.mark.anyio
 QUESTION = {"key": "k", "pass": "p", "app": "live", "video": "cam1", "ip": "192.0.2.1"}
@@ -49,8 +51,10 @@ class Door:
     async def ask(self, **question: Any) -> httpx.Response:
         """Ask the usual question with these changes; a member that is Ellipsis is left out."""
         asked = {name: value for name, value in {**QUESTION, **question}.items() if value is not ...}
-        headers = {"authorization": f"Bearer {self._token}"}
-        return await self._client.post(PATH, content=json.dumps(asked), headers=headers)
+        return await self.post(json.dumps(asked).encode())
+
+    async def post(self, body: bytes) -> httpx.Response:
+        return await self._client.post(PATH, content=body, headers={"authorization": f"Bearer {self._token}"})
 
     async def counted(self) -> int:
         return await self.usher.count_attempts(self.cdn, AttemptFilter())
@@ -89,3 +93,33 @@ async def test_the_door_says_whether_an_attempt_may_have_been_recorded(door: Doo
     assert refused.json() == {"error": {"field": "", "message": said}}
     assert (answered.status_code, answered.json()["reason"]) == (200, "Invalid Auth Token")
     assert await door.counted() == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "said"),
+    [
+        (b'{"app":5,"video":"v","ip":"192.0.2.1"}', "app", "not a text; give one"),
+        (b'{"app":"a","video":null,"ip":"192.0.2.1"}', "video", "not a text; give one"),
+        (b'{"key":["k"],"app":"a","video":"v","ip":"192.0.2.1"}', "key", "not a text; give one"),
+        (b'{"app":"a","ip":"192.0.2.1"}', "video", "is missing; give a text"),
+        (
+            b'{"app":"a","video":"v","ip":"192.0.2.1","vidoe":"v"}',
+            "vidoe",
+            "is no member of a question; is it mistyped?",
+        ),
+        (b'[{"app":"a"}]', "", "the body is no JSON object; give one"),
+        (b'{"app":"a"', "", "the body is not JSON in UTF-8"),
+    ],
+)
+async def test_a_question_of_the_wrong_shape_is_told_what_to_give(
+    door: Door, body: bytes, field: str, said: str
+) -> None:
+    answer = await door.post(body)
+
+    assert (answer.status_code, answer.json()) == (400, {"error": {"field": field, "message": said}})
+
+
+async def test_no_refusal_speaks_in_the_words_of_python(door: Door) -> None:
+    said = {(await door.post(row.body)).json()["error"]["message"] for row in bad_questions()}
+
+    assert [message for message in said if re.search(r"`|Expected|\b(str|int|null|array|field)\b", message)] == []

@@ -134,7 +134,7 @@ class AuthorizeEndpoint:
                 body = await read_body(scope, receive, seconds_max=self._request_s_max)
                 # The account may have been disabled while the body came, and now is when it counts.
                 edge = self._usher.edge(token)
-            request = read_question(body, edge)
+            request, attempt_id = read_question(body, edge)
             decision = await self._usher.authorize(request)
         except NotAuthorised:
             await _refuse(send, 401, "", "give a valid edge token: Authorization: Bearer …", _CHALLENGE)
@@ -155,11 +155,14 @@ class AuthorizeEndpoint:
             retry_after_s = error.retry_after_s if isinstance(error, Busy) else 1
             await _refuse(send, 503, "", "busy; ask again", (b"retry-after", str(retry_after_s).encode()))
         else:
-            await send_answer(send, 200, _encode(decision, request), JSON)
+            await send_answer(send, 200, _encode(decision, attempt_id), JSON)
 
 
-def read_question(body: bytes, edge: Edge) -> AttemptRequest:
-    """Read the JSON body into a question that both stores can hold. Raises InvalidParameter naming the member."""
+def read_question(body: bytes, edge: Edge) -> tuple[AttemptRequest, str]:
+    """Read the JSON body into a question that both stores can hold, and its `attempt_id` as the edge wrote it.
+
+    Raises InvalidParameter naming the member.
+    """
     try:
         question = _decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -172,7 +175,7 @@ def read_question(body: bytes, edge: Edge) -> AttemptRequest:
         server_ip = _address("server_ip", question.server_ip)
         if server_ip == NOT_SAID:
             raise InvalidParameter("server_ip", "is no server's address; leave it out where that is not known")
-    return AttemptRequest(
+    request = AttemptRequest(
         cdn=edge.cdn,
         edge=edge.number,
         ip=_address("ip", question.ip),
@@ -183,6 +186,7 @@ def read_question(body: bytes, edge: Edge) -> AttemptRequest:
         uncut=text_digest("\0".join(uncut)) if uncut else "",
         **texts,
     )
+    return request, question.attempt_id or ""
 
 
 def _bounded(question: Question) -> tuple[dict[str, str], int, list[str]]:
@@ -220,11 +224,15 @@ def _attempt_id(text: str | None) -> str:
 
 
 def _wrong_shape(problem: str) -> InvalidParameter:
-    """msgspec says ``Expected `str`, got `int` - at `$.key` `` or ``Object missing required field `app` ``."""
-    path = re.search(r" - at `\$\.?([a-z_]*)", problem)
-    named = re.search(r"field `([^`]{0,64})`", problem)
-    field = path.group(1) if path else named.group(1) if named else ""
-    return InvalidParameter(field, problem.split(" - at")[0].replace("`", ""))
+    """msgspec's finding, which is in Python's words (``Expected `str | null`, got `int` - at `$.key` ``), in ours."""
+    # First, since the name is the caller's: of any length, and anything may stand in it.
+    if unknown := re.match(r"Object contains unknown field `(.{0,64}).*`", problem, re.DOTALL):
+        return InvalidParameter(unknown[1], "is no member of a question; is it mistyped?")
+    if wrong := re.search(r" - at `\$\.([a-z_]+)`", problem):
+        return InvalidParameter(wrong[1], "not a text; give one")
+    if missing := re.search(r"missing required field `([a-z_]+)`", problem):
+        return InvalidParameter(missing[1], "is missing; give a text")
+    return InvalidParameter("", "the body is no JSON object; give one")
 
 
 def _token(scope: Scope) -> str:
@@ -234,11 +242,11 @@ def _token(scope: Scope) -> str:
     return value[7:].strip().decode("latin-1")
 
 
-def _encode(decision: Decision, request: AttemptRequest) -> bytes:
+def _encode(decision: Decision, attempt_id: str) -> bytes:
     state = None if decision.expires_s is None else TicketState(decision.uses_left, decision.expires_s)
     # Without an id of the edge's own, the attempt's number in the log names it.
-    attempt_id = request.attempt_id or str(decision.attempt)
-    return _encoder.encode(Answer(decision.accepted, decision.reason, attempt_id, state))
+    named = attempt_id or str(decision.attempt)
+    return _encoder.encode(Answer(decision.accepted, decision.reason, named, state))
 
 
 async def _refuse(send: Send, status: int, field: str, message: str, *headers: tuple[bytes, bytes]) -> None:
