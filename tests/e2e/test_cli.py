@@ -94,6 +94,27 @@ def test_a_call_ends_with_the_status_that_the_help_promises(
     assert usher("call", "sevu.errorcount", *by_flags, "--url", node.url, stdin=" ").returncode == USAGE
 
 
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        *((("key=k", f"{name}=x"), f"{name}: usher call says this itself")
+          for name in ("command", "api_key", "cdn", "timestamp", "signature", "Signature", "CDN")),
+        (("key=a", "key=b"), "key: is given twice"),
+        (("key=a", "Key=a"), "Key: is given twice"),
+        (("novalue",), "novalue: cannot read it"),
+        (("=value",), "=value: cannot read it"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_call_refuses_parameters_that_it_could_not_send_as_given(
+    parameters: tuple[str, ...], said: str, node: Node, credentials: Path
+) -> None:
+    done = call(node, credentials, "sevu.errorcount", *parameters)
+
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert f"usher: {said}" in done.stderr
+
+
 def test_codes_prints_every_code_that_the_node_answers(node: Node, credentials: Path) -> None:
     codes = [json.loads(line) for line in usher("codes", "--json").stdout.splitlines()]
     numbers = [code["code"] for code in codes]

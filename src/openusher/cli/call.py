@@ -16,6 +16,7 @@ from openusher.cli.options import AsJson
 from openusher.cli.output import Exit, err, fail, out, print_json
 from openusher.cli.signed import SignedText, signed_command
 from openusher.sevu.codes import UNKNOWN_COMMAND
+from openusher.sevu.command import COMMON_MEMBERS
 from openusher.sevu.registry import COMMANDS
 
 _TIMEOUT_S = 60.0
@@ -84,10 +85,17 @@ def _warn(command: str, reply: dict[str, object]) -> None:
 
 def _read_parameters(pairs: list[str]) -> dict[str, str | int]:
     parameters: dict[str, str | int] = {}
+    given: set[str] = set()
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             fail(f"{pair}: cannot read it; give parameters as name=value", Exit.USAGE)
+        # To a node, names that differ in case are one.
+        if name.lower() in COMMON_MEMBERS:
+            fail(f"{name}: usher call says this itself, so that it fits the signature; leave it out", Exit.USAGE)
+        if name.lower() in given:
+            fail(f"{name}: is given twice; give it once", Exit.USAGE)
+        given.add(name.lower())
         parameters[name] = value
     return parameters
 
