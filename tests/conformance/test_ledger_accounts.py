@@ -61,6 +61,20 @@ async def test_without_a_number_an_account_gets_one_of_its_own(ledger: Ledger) -
     assert [kept.edge_by_digest[token_digest(f"t{n}")].cdn for n in range(3)] == numbers
 
 
+async def test_a_number_that_is_drawn_is_free_and_none_above_the_largest_that_may_be_given(ledger: Ledger) -> None:
+    largest = 2**31 - 1
+    first = await ledger.create_account(an_account(name="first", cdn=0, api_key="K0", token="t0"))
+    for n, cdn in enumerate((largest, first.cdn + 1, first.cdn + 3), 1):
+        await ledger.create_account(an_account(name=f"n{n}", cdn=cdn, api_key=f"K{n}", token=f"t{n}"))
+    drawn = []
+    for n in range(4, 7):
+        made = await ledger.create_account(an_account(name=f"n{n}", cdn=0, api_key=f"K{n}", token=f"t{n}"))
+        drawn.append(made.cdn)
+
+    assert len({largest, first.cdn, first.cdn + 1, first.cdn + 3, *drawn}) == 7
+    assert all(0 < cdn < largest for cdn in drawn)
+
+
 async def test_an_account_is_switched_off_and_on_alone(ledger: Ledger) -> None:
     seen = []
     for active in (False, False, True):

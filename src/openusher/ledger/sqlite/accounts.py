@@ -9,6 +9,11 @@ from openusher.model.account import Account, ApiKey, Edge, Secret
 
 # Where numbering starts when no cdn is given; ScaleEngine's own are below, so that a site may keep its number.
 _OWN_CDN_MIN = 1_000_000
+# The smallest free one, and not one more than the largest: that may be the last there is.
+_NEXT_CDN = """
+SELECT min(cdn) FROM (SELECT ?1 AS cdn UNION ALL SELECT cdn + 1 FROM accounts WHERE cdn >= ?1)
+WHERE cdn NOT IN (SELECT cdn FROM accounts)
+"""
 
 
 def read_directory(connection: apsw.Connection) -> Directory:
@@ -41,7 +46,7 @@ def insert_account(connection: apsw.Connection, account: NewAccount, *, now_s: i
 
 
 def _next_cdn(connection: apsw.Connection) -> int:
-    ((cdn,),) = connection.execute("SELECT max(coalesce(max(cdn), 0) + 1, ?) FROM accounts", (_OWN_CDN_MIN,))
+    ((cdn,),) = connection.execute(_NEXT_CDN, (_OWN_CDN_MIN,))
     return int(cdn)
 
 

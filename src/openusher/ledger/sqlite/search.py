@@ -200,7 +200,6 @@ def _where(cdn: int, search: AttemptFilter, *, indexed: bool) -> tuple[str, tupl
     for condition, given in _conditions(search):
         conditions.append(condition)
         values.extend(given)
-    # The plus keeps the planner from reading the table by id where an index is the better way.
     conditions.append("id > ?")
     return " AND ".join(conditions), tuple(values)
 
