@@ -1,7 +1,7 @@
 """One batch of operations: read what it names, decide in order, write what changed.
 
-Two statements whatever its size: one reads, one writes, each taking JSON texts. They run on the writer's thread, where
-each row that is stepped through would wait for the busy loop's GIL; these two give it up for all their work.
+Two statements whatever its size: one reads, one writes and commits, each taking JSON texts. They run on the writer's
+thread, where each step of a statement waits for the busy loop's GIL; these two give it up for all their work.
 """
 
 from __future__ import annotations
@@ -121,14 +121,27 @@ class Batch:
         )
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Carry out `operations` in order inside the open transaction; the caller commits.
+        """Carry out `operations` in order, in memory: `write` puts into the file what they change.
+
+        Raises apsw.Error, and ValueError for a ticket whose rules cannot be read.
+        """
+        self._read(operations)
+        return [self._carry_out(operation) for operation in operations]
+
+    def write(self) -> None:
+        """Write what changed: all of it or nothing, in a transaction of its own where none is open.
 
         Raises apsw.Error, and what apsw raises for values that no column takes.
         """
-        self._read(operations)
-        outcomes = [self._carry_out(operation) for operation in operations]
-        self._write()
-        return outcomes
+        issued = [_ticket_row(self._tickets[name]) for name in self._issued.values()]
+        changed = [
+            (ticket.number, ticket.ip, ticket.uses_taken, int(ticket.active), ticket.used_s)
+            for ticket in (self._tickets[name] for name in self._changed.values())
+        ]
+        rows = (issued, changed, self._attempt_rows, self._answer_rows, self._replay_rows)
+        self._connection.execute(
+            _WRITE, (*(_json(each) for each in rows), self._now_ms, self._last_batch, self._last_attempt)
+        )
 
     def _read(self, operations: Sequence[Operation]) -> None:
         ticket_names: set[tuple[int, str]] = set()
@@ -258,17 +271,6 @@ class Batch:
         if changed.number not in self._issued:
             self._changed[changed.number] = name
         return changed
-
-    def _write(self) -> None:
-        issued = [_ticket_row(self._tickets[name]) for name in self._issued.values()]
-        changed = [
-            (ticket.number, ticket.ip, ticket.uses_taken, int(ticket.active), ticket.used_s)
-            for ticket in (self._tickets[name] for name in self._changed.values())
-        ]
-        rows = (issued, changed, self._attempt_rows, self._answer_rows, self._replay_rows)
-        self._connection.execute(
-            _WRITE, (*(_json(each) for each in rows), self._now_ms, self._last_batch, self._last_attempt)
-        )
 
 
 def _json(rows: Iterable[Row]) -> str:

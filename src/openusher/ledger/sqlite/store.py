@@ -14,8 +14,6 @@ from openusher.errors import SetupError
 APPLICATION_ID = 0x55737231
 # Older ones can lose WAL pages when a write meets a checkpoint (sqlite.org/wal.html, "WAL-reset bug").
 _SQLITE_VERSION_MIN = (3, 51, 3)
-# 16 MiB of WAL between checkpoints: fewer, larger ones, and still well under a second of recovery after a crash.
-_CHECKPOINT_PAGES = 4_000
 # 64 MiB: by then several checkpoints have found readers in their way.
 WAL_PAGES_MAX = 16_000
 _JOURNAL_BYTES_MAX = 64 * 1024 * 1024
@@ -68,7 +66,8 @@ def _set_up_writer(connection: apsw.Connection) -> None:
     # Each commit syncs the WAL: an answer must survive a power cut, not only a crash.
     connection.pragma("synchronous", "FULL")
     connection.pragma("foreign_keys", True)
-    connection.pragma("wal_autocheckpoint", _CHECKPOINT_PAGES)
+    # Not in a commit: see checkpoints.py.
+    connection.pragma("wal_autocheckpoint", 0)
     connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
     connection.pragma("cache_size", -_WRITER_CACHE_KIB)
     connection.pragma("temp_store", "MEMORY")
@@ -81,10 +80,26 @@ def open_reader(file: Path, *, vfs: str | None = None) -> apsw.Connection:
     return connection
 
 
-def wal_pages(connection: apsw.Connection) -> int:
-    """How many pages the WAL holds, the checkpointed ones that are still in it included."""
-    pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
-    return pages
+def open_beside(file: Path, *, vfs: str | None = None) -> apsw.Connection:
+    """Open the ledger beside its writer, for checkpoints."""
+    connection = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+    connection.set_busy_timeout(_BUSY_MS)
+    # A connection that has read nothing does not know of the WAL, and would have nothing to move.
+    connection.pragma("schema_version")
+    return connection
+
+
+def wal_pages(connection: apsw.Connection) -> tuple[int, int]:
+    """How many pages the WAL holds, and how many of them have been moved into the file."""
+    return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+
+
+def checkpoint(connection: apsw.Connection) -> None:
+    """Move the WAL's pages into the file, as far as readers allow, holding up neither them nor the writer.
+
+    Raises apsw.Error.
+    """
+    connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
 def restart_wal(connection: apsw.Connection) -> None:

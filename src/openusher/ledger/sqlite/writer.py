@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +14,10 @@ from typing import TypeVar, cast
 import apsw
 
 from openusher.errors import CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable
-from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, Operation, Outcome
+from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, Outcome
 from openusher.ledger.sqlite import store
 from openusher.ledger.sqlite.batch import Batch, Counters, prepare_writer
+from openusher.ledger.sqlite.checkpoints import Checkpoints
 from openusher.ledger.sqlite.indexes import set_indexes
 from openusher.ledger.sqlite.readers import Readers
 
@@ -54,8 +55,8 @@ class Writer:
         self._is_sound = True
         # False from a write that surely failed until one succeeds.
         self._takes_writes = True
+        self._checkpoints = Checkpoints(lambda: store.open_beside(file, vfs=vfs))
         self._wal_pages_max = wal_pages_max
-        self._wal_is_long = False
         self._restarting_wal: asyncio.Task[None] | None = None
         self._next_wal_restart = 0.0
 
@@ -85,22 +86,21 @@ class Writer:
             # First of all: whoever waits must not wait on when the file is broken.
             drawn = draw()
             assert len(drawn.operations) <= BATCH_OPERATIONS_MAX
-            return self._commit_prepared(lambda: self._prepare_drawn(drawn)) if drawn.operations else []
+            return self._tried(lambda: self._commit_drawn(drawn)) if drawn.operations else []
 
         return await self._write(commit_drawn)
 
     async def write(self, statements: Callable[[apsw.Connection], T]) -> T:
         """Run `statements` and commit them, durably, on their own."""
 
-        def prepare() -> tuple[Counters, T]:
+        def commit_statements() -> T:
             with self._transaction():
                 result = statements(self._connection)
-                # Every commit has its number, so that one of unknown outcome can be looked up.
-                batch = Batch(self._connection, self.counters, now_ms=self.counters.clock_ms)
-                batch.apply([])
-                return batch.counters, result
+                counters = self._number_commit(self.counters, now_ms=self.counters.clock_ms)
+            self._commit(counters, self._commit_transaction)
+            return result
 
-        return await self._write(lambda: self._commit_prepared(prepare))
+        return await self._write(lambda: self._tried(commit_statements))
 
     async def be_ready(self) -> None:
         """As `Ledger.be_ready`."""
@@ -111,6 +111,7 @@ class Writer:
     async def close(self) -> None:
         if self._restarting_wal is not None:
             await self._restarting_wal
+        await asyncio.to_thread(self._checkpoints.close)
         await self._on_thread(self._connection.close)
         self._thread.shutdown()
 
@@ -142,67 +143,73 @@ class Writer:
 
     async def _write(self, work: Callable[[], T]) -> T:
         result = await self._on_thread(work)
-        if self._wal_is_long and self._restarting_wal is None and time.monotonic() >= self._next_wal_restart:
+        wal_is_long = self._checkpoints.wal_pages >= self._wal_pages_max
+        if wal_is_long and self._restarting_wal is None and time.monotonic() >= self._next_wal_restart:
             restart = self._restart_wal()
             self._restarting_wal = asyncio.get_running_loop().create_task(restart, name="ledger, WAL restart")
         return result
 
     # One write, on the thread
 
-    def _commit_prepared(self, prepare: Callable[[], tuple[Counters, T]]) -> T:
-        """Commit the transaction that `prepare` leaves open, with the counters it returns."""
+    def _tried(self, commit: Callable[[], T]) -> T:
+        """The result of `commit`, and a note whether the file takes writes."""
         try:
             self._be_sound()
-            counters, result = prepare()
-            self._commit(counters)
+            result = commit()
         except LedgerUnavailable:
             self._takes_writes = False
             raise
         self._takes_writes = True
         return result
 
-    def _prepare_drawn(self, drawn: Drawn) -> tuple[Counters, list[Outcome]]:
+    def _commit_drawn(self, drawn: Drawn) -> list[Outcome]:
+        batch = Batch(self._connection, self.counters, now_ms=drawn.now_ms)
         try:
-            return self._prepare(drawn.operations, now_ms=drawn.now_ms)
+            with _nothing_written():
+                outcomes = batch.apply(drawn.operations)
+            # Without BEGIN and COMMIT: each is one more statement for whose end to wait for the GIL.
+            self._commit(batch.counters, batch.write)
         except _CONTENT_ERRORS:
-            return self._prepare_one_by_one(drawn.operations, now_ms=drawn.now_ms)
+            return self._commit_one_by_one(drawn)
+        return outcomes
 
-    def _prepare(self, operations: Sequence[Operation], *, now_ms: int) -> tuple[Counters, list[Outcome]]:
-        with self._transaction():
-            batch = Batch(self._connection, self.counters, now_ms=now_ms)
-            outcomes = batch.apply(operations)
-            return batch.counters, outcomes
-
-    def _prepare_one_by_one(self, operations: Sequence[Operation], *, now_ms: int) -> tuple[Counters, list[Outcome]]:
-        """As `_prepare` where one of the operations cannot be stored: that one is refused, the others go on."""
+    def _commit_one_by_one(self, drawn: Drawn) -> list[Outcome]:
+        """As `_commit_drawn` where one of the operations cannot be stored: that one is refused, the others go on."""
         outcomes: list[Outcome] = []
         counters = self.counters
         with self._transaction():
-            for operation in operations:
-                batch = Batch(self._connection, counters, now_ms=now_ms)
+            for operation in drawn.operations:
+                batch = Batch(self._connection, counters, now_ms=drawn.now_ms)
                 self._connection.execute("SAVEPOINT one")
                 try:
-                    outcomes.extend(batch.apply([operation]))
+                    applied = batch.apply([operation])
+                    batch.write()
+                    outcomes.extend(applied)
                     counters = batch.counters
                 except _CONTENT_ERRORS as error:
                     log.error("ledger.operation_refused: %s", type(error).__name__)
                     self._connection.execute("ROLLBACK TO one")
                     outcomes.append(InvalidParameter("request", "cannot be stored as it is"))
                 self._connection.execute("RELEASE one")
-            batch = Batch(self._connection, counters, now_ms=now_ms)
-            batch.apply([])
-            return batch.counters, outcomes
+            counters = self._number_commit(counters, now_ms=drawn.now_ms)
+        self._commit(counters, self._commit_transaction)
+        return outcomes
+
+    def _number_commit(self, counters: Counters, *, now_ms: int) -> Counters:
+        """Give the open transaction a number: every commit has one, so that one of unknown outcome can be looked up."""
+        batch = Batch(self._connection, counters, now_ms=now_ms)
+        batch.write()
+        return batch.counters
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """A transaction that is left open for the commit when its statements succeed, and rolled back otherwise."""
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield
-        except BaseException as error:
+            with _nothing_written():
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+        except BaseException:
             self._roll_back()
-            if isinstance(error, apsw.Error) and not isinstance(error, _CONTENT_ERRORS):
-                raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
             raise
 
     def _roll_back(self) -> None:
@@ -213,9 +220,16 @@ class Writer:
             log.error("ledger.not_rolled_back: %s", error)
             self._is_sound = False
 
-    def _commit(self, counters: Counters) -> None:
+    def _commit_transaction(self) -> None:
+        self._connection.execute("COMMIT")
+
+    def _commit(self, counters: Counters, write: Callable[[], None]) -> None:
+        """Run `write`, which commits: from then on `counters` are the ledger's."""
         try:
-            self._connection.execute("COMMIT")
+            write()
+        except _CONTENT_ERRORS:
+            self._roll_back()
+            raise
         except (apsw.FullError, apsw.BusyError, apsw.ReadOnlyError) as error:
             self._roll_back()
             raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
@@ -232,7 +246,11 @@ class Writer:
             self._is_sound = False
             raise
         self.counters = counters
-        self._measure_wal()
+        try:
+            self._checkpoints.after_commit(self._connection)
+        except apsw.Error as error:
+            # The commit is durable all the same.
+            log.warning("ledger.not_checkpointed: %s", type(error).__name__)
 
     # After a fault, on the thread
 
@@ -260,14 +278,6 @@ class Writer:
 
     # The WAL
 
-    def _measure_wal(self) -> None:
-        """After a commit: a WAL that readers keep from being used anew is to be taken from them."""
-        try:
-            self._wal_is_long = store.wal_pages(self._connection) >= self._wal_pages_max
-        except apsw.Error as error:
-            # The commit is durable all the same.
-            log.warning("ledger.wal_not_measured: %s", type(error).__name__)
-
     async def _restart_wal(self) -> None:
         """Without a pause between readers a WAL is never begun anew, and grows until the disk is full. Readers wait
         here for a moment; writers only for the checkpoint itself. Where one reads on, it is tried again later."""
@@ -279,6 +289,17 @@ class Writer:
             self._next_wal_restart = time.monotonic() + _WAL_RETRY_S
         finally:
             self._restarting_wal = None
+
+
+@contextmanager
+def _nothing_written() -> Iterator[None]:
+    """What goes wrong with the file before a commit is tried."""
+    try:
+        yield
+    except _CONTENT_ERRORS:
+        raise
+    except apsw.Error as error:
+        raise LedgerUnavailable(f"the ledger could not be used: {type(error).__name__}") from error
 
 
 def _read_counters(connection: apsw.Connection) -> Counters:

@@ -1,0 +1,76 @@
+"""Moves what is in the WAL into the file beside the writer, whose commits would wait for it otherwise.
+
+A checkpoint of the usual size takes as long as twenty commits. One beside the writer never comes to an end under load,
+since new pages come meanwhile; so the writer does the last of it, a few pages, and begins its WAL anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import apsw
+
+from openusher.ledger.sqlite import store
+
+# 16 MiB of WAL between checkpoints: few and large ones, and still well under a second of recovery after a crash.
+CHECKPOINT_PAGES = 4_000
+# What the writer may do itself: a millisecond or two. Each turn beside it leaves what came meanwhile, which is less
+# each time; but for the largest batches, whose pages are more than that whenever one looks.
+_LAST_PAGES = 256
+_TURNS_BESIDE_MAX = 4
+# To look costs a wait for the GIL. So many commits of the largest batches are a fraction of CHECKPOINT_PAGES.
+_COMMITS_A_LOOK = 8
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """One for a writer; all but `close` to be called on the writer's thread."""
+
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+        self._connect = connect
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-checkpoint")
+        self._under_way: Future[None] | None = None
+        self._commits = 0
+        # Of this WAL: how often it was tried beside the writer, and how many pages had been moved the last time.
+        self._turns_beside = 0
+        self._moved_before = -1
+        self.wal_pages = 0
+
+    def after_commit(self, connection: apsw.Connection) -> None:
+        """Look, where it is time to, how long the WAL is, and see that it is moved."""
+        self._commits += 1
+        if self.wal_pages < CHECKPOINT_PAGES and self._commits % _COMMITS_A_LOOK:
+            return
+        self.wal_pages, moved = store.wal_pages(connection)
+        if self._under_way and not self._under_way.done():
+            return
+        if self.wal_pages < CHECKPOINT_PAGES:
+            self._turns_beside, self._moved_before = 0, -1
+        elif moved == self._moved_before:
+            # Somebody reads what stands before these pages.
+            return
+        elif self.wal_pages - moved <= _LAST_PAGES or self._turns_beside == _TURNS_BESIDE_MAX:
+            self._moved_before = moved
+            store.checkpoint(connection)
+        else:
+            self._turns_beside += 1
+            self._moved_before = moved
+            self._under_way = self._thread.submit(self._move)
+
+    def _move(self) -> None:
+        try:
+            connection = self._connect()
+            try:
+                store.checkpoint(connection)
+            finally:
+                connection.close()
+        except apsw.Error as error:
+            # Nothing is lost: the pages stay in the WAL, and are tried again.
+            log.warning("ledger.not_checkpointed: %s", type(error).__name__)
+
+    def close(self) -> None:
+        """Return once none is under way. To be called before the writer closes the file."""
+        self._thread.shutdown()

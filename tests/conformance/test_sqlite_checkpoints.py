@@ -1,0 +1,71 @@
+"""The ledger's WAL is moved into its file beside the writer, under a load that leaves no pause."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import apsw
+import pytest
+
+from openusher.ledger.base import Decide
+from openusher.ledger.sqlite import SqliteLedger, store
+from openusher.ledger.sqlite.checkpoints import CHECKPOINT_PAGES
+from openusher.model.attempt import AttemptRequest
+from openusher.model.search import AttemptFilter
+from tests.conformance.asking import new_account
+
+_PAGE_BYTES = 4_096
+_BATCHES, _BATCH = 40, 256
+
+
+def _decide(number: int) -> Decide:
+    page = "https://shop.example/" + "x" * 2_000
+    return Decide(
+        AttemptRequest(
+            cdn=1, edge=1, key="k", password="p", app="a", video=f"v{number}", ip=1, pageurl=page, refurl=page
+        )
+    )
+
+
+def _pages(file: Path) -> int:
+    return file.stat().st_size // _PAGE_BYTES
+
+
+async def _write(file: Path) -> tuple[int, int]:
+    """Write some 12,000 pages without a pause; returns the WAL's largest size in pages, and the file's in the end."""
+    ledger = await SqliteLedger.open(file)
+    await ledger.create_account(new_account(1))
+    largest = 0
+    for batch in range(_BATCHES):
+        await ledger.commit_batch([_decide(batch * _BATCH + n) for n in range(_BATCH)], now_ms=0)
+        largest = max(largest, _pages(file.with_name(f"{file.name}-wal")))
+    in_file = _pages(file)
+    assert (await ledger.count_pending(1, AttemptFilter())).count == _BATCHES * _BATCH
+    assert await ledger.check(quick=False) == []
+    await ledger.close()
+    return largest, in_file
+
+
+def test_a_load_without_a_pause_does_not_let_the_wal_grow(tmp_path: Path) -> None:
+    largest, in_file = asyncio.run(_write(tmp_path / "ledger.db"))
+
+    # What comes while one is under way is on top.
+    assert largest < 2 * CHECKPOINT_PAGES
+    assert in_file > CHECKPOINT_PAGES
+
+
+def test_what_cannot_be_moved_stays_in_the_wal_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the control: without checkpoints, the same load lets the WAL grow."""
+
+    def fail(connection: apsw.Connection) -> None:
+        raise apsw.IOError("input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "checkpoint", fail)
+        largest, in_file = asyncio.run(_write(tmp_path / "ledger.db"))
+
+    assert largest > 2 * CHECKPOINT_PAGES
+    assert in_file < CHECKPOINT_PAGES
