@@ -15,6 +15,7 @@ from openusher.attemptlog.base import AttemptLog
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.errors import LogDamaged, LogUnavailable, SetupError
 from openusher.gate import Gate
+from openusher.ledger.apart import LedgerApart
 from openusher.ledger.base import Ledger
 from openusher.ledger.folder import DataFolder, hold_folder
 from openusher.ledger.sqlite import SqliteLedger
@@ -33,7 +34,6 @@ class Seams(msgspec.Struct, frozen=True, kw_only=True):
 
     on_step: Callable[[Step], None] = lambda step: None
     around_ledger: Callable[[Ledger], Ledger] = lambda ledger: ledger
-    vfs: str | None = None
 
 
 @asynccontextmanager
@@ -43,26 +43,23 @@ async def open_node(
     create: bool = True,
     with_log: bool = True,
     ships: bool = True,
+    on_ledger_end: Callable[[], None] | None = None,
     seams: Seams = Seams(),  # noqa: B008
 ) -> AsyncIterator[Usher]:
     """Hold the data folder and start a node on it; at the end answer what waits, and release it.
 
     Without `create` it must be a data folder already. Without `with_log` the attempt log stays closed, which spares a
     second and 300 MB; nothing may then be counted. Without `ships` no block moves to the log, and a log that was never
-    begun is not begun: such a node leaves open with which log the folder is served.
+    begun is not begun: such a node leaves open with which log the folder is served. With `on_ledger_end` the ledger has
+    a process of its own; it is called if that ends by itself, after which nothing can be done but to end too.
 
     Raises SetupError: folder in use (FolderInUse), missing, from a newer version, or a log that cannot run here.
     """
     folder = hold_folder(settings.data, create=create)
     try:
-        ledger = await SqliteLedger.open(
-            folder.ledger_file,
-            demo=settings.demo,
-            # A node that does not ship, such as an admin command's, leaves the folder as it is.
-            indexed=settings.log is LogKind.LEDGER if with_log and ships else None,
-            read_s_max=settings.count_s_max,
-            vfs=seams.vfs,
-        )
+        # A node that does not ship, such as an admin command's, leaves the folder as it is.
+        indexed = settings.log is LogKind.LEDGER if with_log and ships else None
+        ledger = await _open_ledger(settings, folder, indexed=indexed, on_end=on_ledger_end)
         try:
             await _refuse_published_secret(ledger, settings)
             if with_log and (ships or await _has_log(folder, ledger)):
@@ -85,6 +82,18 @@ async def open_node(
             await usher.close()
     finally:
         folder.release()
+
+
+async def _open_ledger(
+    settings: Settings, folder: DataFolder, *, indexed: bool | None, on_end: Callable[[], None] | None
+) -> Ledger:
+    if on_end is None:
+        return await SqliteLedger.open(
+            folder.ledger_file, demo=settings.demo, indexed=indexed, read_s_max=settings.count_s_max
+        )
+    return await LedgerApart.open(
+        folder, demo=settings.demo, indexed=indexed, read_s_max=settings.count_s_max, on_end=on_end
+    )
 
 
 def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams: Seams) -> Usher:
@@ -125,7 +134,7 @@ async def _open_log(settings: Settings, folder: DataFolder, ledger: Ledger) -> A
     return attempt_log
 
 
-async def _refuse_published_secret(ledger: SqliteLedger, settings: Settings) -> None:
+async def _refuse_published_secret(ledger: Ledger, settings: Settings) -> None:
     is_demo = await ledger.is_demo()
     if settings.demo and not is_demo:
         raise SetupError(f"{settings.data} is not a demo's data folder; start it without --demo")

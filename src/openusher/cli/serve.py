@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Annotated
 
@@ -11,7 +10,8 @@ import typer
 from openusher import __version__
 from openusher.cli.options import Data, settings_of
 from openusher.cli.output import fail
-from openusher.errors import SetupError
+from openusher.errors import SetupError, StoreError
+from openusher.logs import log_to_stderr
 from openusher.settings import LogKind
 
 READY = "usher is ready on "
@@ -51,10 +51,7 @@ def serve(
     settings = settings_of(
         data=data, host=host, port=port, log=log, ship_rows=ship_rows, ship_age_s=ship_age_s, demo=demo
     )
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    # What these warn of is what a stranger sends, a line for each; it would fill the log, and is answered anyway.
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    log_to_stderr()
     # Late, since every other command would wait for them too.
     import uvloop
 
@@ -62,7 +59,7 @@ def serve(
 
     try:
         uvloop.run(serve_node(settings, on_ready=_say_ready))
-    except SetupError as error:
+    except (SetupError, StoreError) as error:
         fail(str(error))
 
 

@@ -18,6 +18,8 @@ LEDGER_FILE = "ledger.db"
 LOG_FOLDER = "log"
 ADMIN_SOCKET = "admin.sock"
 _LOCK_FILE = "lock"
+# A disk that does not come back within this is one that an operator has to look at.
+_DYING_S_MAX = 10.0
 # What a folder may hold that is still to become a data folder: a first start that failed, a disk of its own.
 _OF_AN_EMPTY_FOLDER = frozenset({_LOCK_FILE, "lost+found"})
 
@@ -46,7 +48,8 @@ class DataFolder:
 
     def __init__(self, path: Path, lock: int) -> None:
         self.path = path
-        self._lock = lock
+        # Its descriptor; a process that inherits it holds the folder too.
+        self.lock = lock
 
     @property
     def ledger_file(self) -> Path:
@@ -57,7 +60,7 @@ class DataFolder:
         return self.path / LOG_FOLDER
 
     def release(self) -> None:
-        os.close(self._lock)
+        os.close(self.lock)
 
 
 def hold_folder(path: Path, *, create: bool = True) -> DataFolder:
@@ -78,14 +81,27 @@ def hold_folder(path: Path, *, create: bool = True) -> DataFolder:
         raise SetupError(f"{path}: no such data folder; name one with --data, or start it with usher serve") from None
     except OSError as error:
         raise SetupError(f"{path}: cannot use it as the data folder: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _take(lock):
         holder = _read_holder(lock)
         os.close(lock)
-        raise FolderInUse(path, holder) from None
+        raise FolderInUse(path, holder)
     _write_holder(lock)
     return DataFolder(path, lock)
+
+
+def _take(lock: int) -> bool:
+    """Lock it; False where somebody else has it. A holder that was killed may still be waiting for the disk."""
+    deadline = time.monotonic() + _DYING_S_MAX
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _read_holder(lock)
+            if holder is None or Path(f"/proc/{holder.pid}").exists() or time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
 
 
 def _refuse_foreign(path: Path, *, create: bool) -> None:

@@ -75,7 +75,7 @@ class Verdict(msgspec.Struct, frozen=True):
     bound_ip: str | None = None
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """What Usher answers an attempt. `attempt` is its number in the log; 0 for a repeat that could not be confirmed.
     `expires_s` and `uses_left` are None where no ticket was opened (and `uses_left` for an unlimited one)."""
 

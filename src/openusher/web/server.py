@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from openusher.errors import SetupError
+from openusher.errors import LedgerUnavailable, SetupError
 from openusher.ledger.folder import ADMIN_SOCKET, short_path
 from openusher.node import Seams, open_node
 from openusher.settings import Settings
@@ -35,11 +35,14 @@ async def serve(
     on_ready: Callable[[str], None],
     seams: Seams = Seams(),  # noqa: B008
 ) -> None:
-    """Run until SIGTERM or SIGINT. Calls `on_ready` with the node's URL once both sockets answer. Raises SetupError."""
+    """Run until SIGTERM or SIGINT. Calls `on_ready` with the node's URL once both sockets answer.
+
+    Raises SetupError, and LedgerUnavailable when the ledger's process ended by itself.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     _raise_descriptor_limit()
     stop = _Stop()
-    async with stop, open_node(settings, seams=seams) as usher:
+    async with stop, open_node(settings, on_ledger_end=stop.ask_for_lost_ledger, seams=seams) as usher:
         listening = _listen(settings.host, settings.port)
         with listening, admin_listener(settings.data) as admin_listening:
             admin = _Server(http_config(admin_app(usher), settings), lambda: None)
@@ -51,6 +54,8 @@ async def serve(
             finally:
                 admin.should_exit = True
                 await serving_admin
+    if stop.ledger_is_lost:
+        raise LedgerUnavailable("the ledger's process ended; start the node again")
 
 
 def _raise_descriptor_limit() -> None:
@@ -99,6 +104,7 @@ class _Stop:
     def __init__(self) -> None:
         self._server: uvicorn.Server | None = None
         self._asked = False
+        self.ledger_is_lost = False
 
     def ends(self, server: uvicorn.Server) -> None:
         self._server = server
@@ -108,6 +114,11 @@ class _Stop:
         self._asked = True
         if self._server is not None:
             self._server.should_exit = True
+
+    def ask_for_lost_ledger(self) -> None:
+        """End: without the ledger nothing can be decided, and a supervisor starts both again."""
+        self.ledger_is_lost = True
+        self._ask()
 
     async def __aenter__(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):

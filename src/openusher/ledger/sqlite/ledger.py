@@ -22,7 +22,8 @@ from openusher.ledger.base import (
     PendingCount,
     PendingGroups,
 )
-from openusher.ledger.sqlite import blocks, search, store
+from openusher.ledger.sqlite import blocks, store
+from openusher.ledger.sqlite import search as searching
 from openusher.ledger.sqlite.accounts import insert_account, insert_api_key, read_directory, update_account
 from openusher.ledger.sqlite.batch import TICKET, ticket_of_row
 from openusher.ledger.sqlite.readers import Readers
@@ -85,7 +86,7 @@ class SqliteLedger:
 
     def _connect_reader(self) -> apsw.Connection:
         connection = store.open_reader(self._file, vfs=self._vfs)
-        search.prepare(connection)
+        searching.prepare(connection)
         return connection
 
     @property
@@ -98,32 +99,32 @@ class SqliteLedger:
     async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
         return await self._writer.commit_next(draw)
 
+    def commit_soon(self, drawn: Drawn, answer: Callable[[list[Outcome] | Exception], None]) -> None:
+        """As `commit_next`, from any thread; `answer` is called, on another, before the next batch is begun."""
+        self._writer.commit_soon(drawn, answer)
+
     async def ticket(self, cdn: int, key: str) -> Ticket | None:
         rows = await self._readers.ask(lambda connection: list(connection.execute(TICKET, (cdn, key))), cdn=cdn)
         return ticket_of_row(rows[0]) if rows else None
 
-    async def count_pending(self, cdn: int, search_for: AttemptFilter) -> PendingCount:
+    async def count_pending(self, cdn: int, search: AttemptFilter) -> PendingCount:
         indexed = self._writer.is_indexed
         return await self._readers.search(
-            cdn, lambda connection: search.count_pending(connection, cdn, search_for, indexed=indexed)
+            cdn, lambda connection: searching.count_pending(connection, cdn, search, indexed=indexed)
         )
 
-    async def group_pending(
-        self, cdn: int, search_for: AttemptFilter, by: GroupBy, *, top: int | None
-    ) -> PendingGroups:
+    async def group_pending(self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None) -> PendingGroups:
         indexed = self._writer.is_indexed
         return await self._readers.search(
-            cdn, lambda connection: search.group_pending(connection, cdn, search_for, by, top=top, indexed=indexed)
+            cdn, lambda connection: searching.group_pending(connection, cdn, search, by, top=top, indexed=indexed)
         )
 
-    async def newest_pending(
-        self, cdn: int, search_for: AttemptFilter, *, seek: int = 0, limit: int
-    ) -> PendingAttempts:
+    async def newest_pending(self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int) -> PendingAttempts:
         indexed = self._writer.is_indexed
         return await self._readers.search(
             cdn,
-            lambda connection: search.newest_pending(
-                connection, cdn, search_for, seek=seek, limit=limit, indexed=indexed
+            lambda connection: searching.newest_pending(
+                connection, cdn, search, seek=seek, limit=limit, indexed=indexed
             ),
         )
 

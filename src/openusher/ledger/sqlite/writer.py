@@ -60,6 +60,7 @@ class Writer:
         self._restarting_wal: asyncio.Task[None] | None = None
         self._next_wal_restart = 0.0
 
+    _loop: asyncio.AbstractEventLoop
     _connection: apsw.Connection
     _incarnation: int
     # Those of the last commit.
@@ -77,18 +78,28 @@ class Writer:
             ((self._incarnation,),) = self._connection.execute("SELECT incarnation FROM node")
             self.counters = _read_counters(self._connection)
 
+        self._loop = asyncio.get_running_loop()
         await self._on_thread(open_file)
 
     async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
         """As `Ledger.commit_next`."""
+        # Drawn first of all: whoever waits must not wait on when the file is broken.
+        return await self._write(lambda: self._commit_drawn(draw()))
 
-        def commit_drawn() -> list[Outcome]:
-            # First of all: whoever waits must not wait on when the file is broken.
-            drawn = draw()
-            assert len(drawn.operations) <= BATCH_OPERATIONS_MAX
-            return self._tried(lambda: self._commit_drawn(drawn)) if drawn.operations else []
+    def commit_soon(self, drawn: Drawn, answer: Callable[[list[Outcome] | Exception], None]) -> None:
+        """As `SqliteLedger.commit_soon`."""
 
-        return await self._write(commit_drawn)
+        def run() -> None:
+            try:
+                outcomes = self._commit_drawn(drawn)
+            except Exception as error:
+                answer(error)
+            else:
+                answer(outcomes)
+            if self._wal_is_long:
+                self._loop.call_soon_threadsafe(self._see_wal)
+
+        self._thread.submit(run)
 
     async def write(self, statements: Callable[[apsw.Connection], T]) -> T:
         """Run `statements` and commit them, durably, on their own."""
@@ -143,10 +154,8 @@ class Writer:
 
     async def _write(self, work: Callable[[], T]) -> T:
         result = await self._on_thread(work)
-        wal_is_long = self._checkpoints.wal_pages >= self._wal_pages_max
-        if wal_is_long and self._restarting_wal is None and time.monotonic() >= self._next_wal_restart:
-            restart = self._restart_wal()
-            self._restarting_wal = asyncio.get_running_loop().create_task(restart, name="ledger, WAL restart")
+        if self._wal_is_long:
+            self._see_wal()
         return result
 
     # One write, on the thread
@@ -163,6 +172,10 @@ class Writer:
         return result
 
     def _commit_drawn(self, drawn: Drawn) -> list[Outcome]:
+        assert len(drawn.operations) <= BATCH_OPERATIONS_MAX
+        return self._tried(lambda: self._commit_batch(drawn)) if drawn.operations else []
+
+    def _commit_batch(self, drawn: Drawn) -> list[Outcome]:
         batch = Batch(self._connection, self.counters, now_ms=drawn.now_ms)
         try:
             with _nothing_written():
@@ -174,7 +187,7 @@ class Writer:
         return outcomes
 
     def _commit_one_by_one(self, drawn: Drawn) -> list[Outcome]:
-        """As `_commit_drawn` where one of the operations cannot be stored: that one is refused, the others go on."""
+        """As `_commit_batch` where one of the operations cannot be stored: that one is refused, the others go on."""
         outcomes: list[Outcome] = []
         counters = self.counters
         with self._transaction():
@@ -277,6 +290,15 @@ class Writer:
         self.counters = counters
 
     # The WAL
+
+    @property
+    def _wal_is_long(self) -> bool:
+        return self._checkpoints.wal_pages >= self._wal_pages_max
+
+    def _see_wal(self) -> None:
+        """On the loop: a WAL that readers keep from being used anew is to be taken from them."""
+        if self._wal_is_long and self._restarting_wal is None and time.monotonic() >= self._next_wal_restart:
+            self._restarting_wal = self._loop.create_task(self._restart_wal(), name="ledger, WAL restart")
 
     async def _restart_wal(self) -> None:
         """Without a pause between readers a WAL is never begun anew, and grows until the disk is full. Readers wait

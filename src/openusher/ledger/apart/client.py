@@ -1,0 +1,295 @@
+"""The door's side of a ledger in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from openusher import beside
+from openusher.errors import CommitUnknown, LedgerUnavailable, SetupError, StoreError
+from openusher.ledger.apart.wire import (
+    READS,
+    Answer,
+    Ask,
+    End,
+    Failed,
+    Failure,
+    Forget,
+    Launch,
+    Ready,
+    Refused,
+    Sent,
+    ToDoor,
+    ToLedger,
+    encoder,
+    error_of,
+    raw,
+    result_of,
+    to_door,
+)
+from openusher.ledger.base import (
+    Directory,
+    Drawn,
+    Ledger,
+    LedgerStats,
+    NewAccount,
+    Operation,
+    Outcome,
+    PendingAttempts,
+    PendingCount,
+    PendingGroups,
+)
+from openusher.ledger.folder import DataFolder
+from openusher.model.account import Account, ApiKey
+from openusher.model.block import Block
+from openusher.model.search import AttemptFilter, GroupBy
+from openusher.model.ticket import Ticket
+
+_PROCESS = "openusher.ledger.apart.process"
+# Closing it finishes what waits, and moves the rest of the WAL into the file.
+_END_S_MAX = 15.0
+# One that is carried out, and one that it can begin on at once. What would be a third is not drawn yet, so that it
+# holds all who come until then.
+_BATCHES_UNDER_WAY = 2
+
+log = logging.getLogger(__name__)
+
+
+class LedgerApart:
+    """A `Ledger` that another process holds. Made by `open`; `on_end` is called once if that process ends by itself:
+    nothing can be answered any more, and whoever runs the node has to start it again."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_end: Callable[[], None],
+    ) -> None:
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._on_end = on_end
+        self._number = 0
+        self._answers: dict[int, tuple[str, asyncio.Future[msgspec.Raw]]] = {}
+        self._batches = asyncio.Semaphore(_BATCHES_UNDER_WAY)
+        self._clock_ms = 0
+        self._has_ended = False
+        self._is_closing = False
+        self._listening: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        folder: DataFolder,
+        *,
+        demo: bool,
+        indexed: bool | None,
+        read_s_max: float,
+        on_end: Callable[[], None],
+    ) -> LedgerApart:
+        """Start a process that opens or creates the ledger of `folder`, as `SqliteLedger.open`. Raises SetupError."""
+
+        def launch(socket_fd: int) -> str:
+            told = Launch(
+                socket_fd=socket_fd,
+                # A folder is free when both have let go of it.
+                lock_fd=folder.lock,
+                parent_pid=os.getpid(),
+                file=str(folder.ledger_file),
+                demo=demo,
+                indexed=indexed,
+                read_s_max=read_s_max,
+            )
+            return msgspec.json.encode(told).decode()
+
+        process, ours = beside.start(_PROCESS, launch, pass_fds=[folder.lock])
+        reader, writer = await asyncio.open_connection(sock=ours)
+        ledger = cls(process, reader, writer, on_end)
+        try:
+            await ledger._become_ready()
+        except BaseException:
+            await ledger.close()
+            raise
+        return ledger
+
+    async def _become_ready(self) -> None:
+        try:
+            message = await self._receive()
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+            raise SetupError("the ledger's process ended while it started; see its last words above") from None
+        match message:
+            case Ready(clock_ms):
+                self._clock_ms = clock_ms
+                self._listening = asyncio.get_running_loop().create_task(self._listen(), name="ledger, answers")
+            case Refused(problem):
+                raise SetupError(problem)
+            case _:
+                raise SetupError("the ledger's process spoke before it was ready")
+
+    async def _receive(self) -> ToDoor:
+        size = beside.body_size(await self._reader.readexactly(beside.HEADER_BYTES))
+        message: ToDoor = to_door.decode(await self._reader.readexactly(size))
+        return message
+
+    async def _listen(self) -> None:
+        try:
+            while True:
+                self._settle(await self._receive())
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError, KeyError, msgspec.DecodeError) as error:
+            self._end_all(error)
+
+    def _settle(self, message: ToDoor) -> None:
+        if not isinstance(message, Answer | Failed):
+            raise ValueError("not an answer")
+        _, answer = self._answers.pop(message.number)
+        if isinstance(message, Answer):
+            self._clock_ms = message.clock_ms
+        # Its asker may have gone.
+        if answer.done():
+            return
+        if isinstance(message, Answer):
+            answer.set_result(message.result)
+        else:
+            answer.set_exception(error_of(message.failure))
+
+    def _end_all(self, error: Exception) -> None:
+        """Nobody may be left waiting for a process that is no more, or that cannot be understood."""
+        self._has_ended = True
+        self._process.kill()
+        for method, answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(_unanswered(method))
+        self._answers.clear()
+        if not self._is_closing:
+            log.error("ledger.ended pid=%d: %s", self._process.pid, type(error).__name__)
+            self._on_end()
+
+    def _send(self, message: ToLedger) -> None:
+        if self._has_ended or self._is_closing:
+            raise LedgerUnavailable("the ledger's process has ended")
+        self._writer.write(beside.framed(message, encoder))
+
+    async def _ask(self, method: str, **arguments: Any) -> Any:
+        self._number += 1
+        number = self._number
+        self._send(Ask(number, method, raw(arguments)))
+        answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
+        self._answers[number] = (method, answer)
+        try:
+            return result_of(method, await answer)
+        except asyncio.CancelledError:
+            if number in self._answers and not self._has_ended:
+                self._send(Forget(number))
+            raise
+
+    @property
+    def clock_ms(self) -> int:
+        return self._clock_ms
+
+    async def commit_batch(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
+        return await self.commit_next(lambda: Drawn(operations=operations, now_ms=now_ms))
+
+    async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
+        async with self._batches:
+            drawn = draw()
+            if not drawn.operations:
+                return []
+            sent: list[Sent] = await self._ask("commit_batch", operations=drawn.operations, now_ms=drawn.now_ms)
+        return [error_of(each) if isinstance(each, Failure) else each for each in sent]  # type: ignore[misc]
+
+    async def ticket(self, cdn: int, key: str) -> Ticket | None:
+        found: Ticket | None = await self._ask("ticket", cdn=cdn, key=key)
+        return found
+
+    async def count_pending(self, cdn: int, search: AttemptFilter) -> PendingCount:
+        found: PendingCount = await self._ask("count_pending", cdn=cdn, search=search)
+        return found
+
+    async def group_pending(self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None) -> PendingGroups:
+        found: PendingGroups = await self._ask("group_pending", cdn=cdn, search=search, by=by, top=top)
+        return found
+
+    async def newest_pending(self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int) -> PendingAttempts:
+        found: PendingAttempts = await self._ask("newest_pending", cdn=cdn, search=search, seek=seek, limit=limit)
+        return found
+
+    async def directory(self) -> Directory:
+        found: Directory = await self._ask("directory")
+        return found
+
+    async def create_account(self, account: NewAccount) -> Account:
+        made: Account = await self._ask("create_account", account=account)
+        return made
+
+    async def set_account_active(self, cdn: int, *, active: bool) -> None:
+        await self._ask("set_account_active", cdn=cdn, active=active)
+
+    async def add_api_key(self, key: ApiKey) -> None:
+        await self._ask("add_api_key", key=key)
+
+    async def next_block(self, *, now_ms: int) -> Block | None:
+        block: Block | None = await self._ask("next_block", now_ms=now_ms)
+        return block
+
+    async def block_rows(self, block: Block) -> bytes:
+        rows: bytes = await self._ask("block_rows", block=block)
+        return rows
+
+    async def mark_shipped(self, block: Block) -> None:
+        await self._ask("mark_shipped", block=block)
+
+    async def delete_shipped(self, *, limit: int) -> int:
+        deleted: int = await self._ask("delete_shipped", limit=limit)
+        return deleted
+
+    async def blocks(self) -> list[Block]:
+        found: list[Block] = await self._ask("blocks")
+        return found
+
+    async def stats(self) -> LedgerStats:
+        found: LedgerStats = await self._ask("stats")
+        return found
+
+    async def be_ready(self) -> None:
+        await self._ask("be_ready")
+
+    async def is_demo(self) -> bool:
+        found: bool = await self._ask("is_demo")
+        return found
+
+    async def check(self, *, quick: bool) -> list[str]:
+        faults: list[str] = await self._ask("check", quick=quick)
+        return faults
+
+    async def close(self) -> None:
+        """Let it finish what waits and close the file; kill it where that takes too long."""
+        if not self._has_ended:
+            self._send(End())
+        self._is_closing = True
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(None, lambda: self._process.wait(_END_S_MAX))
+        except subprocess.TimeoutExpired:
+            log.error("ledger.hangs pid=%d", self._process.pid)
+            self._process.kill()
+            await loop.run_in_executor(None, self._process.wait)
+        if self._listening is not None:
+            self._listening.cancel()
+        self._writer.close()
+
+
+def _unanswered(method: str) -> StoreError:
+    if method in READS:
+        return LedgerUnavailable("the ledger's process ended")
+    return CommitUnknown("the ledger's process ended; what was asked may or may not be written")
+
+
+def _is_a_ledger(ledger: LedgerApart) -> Ledger:
+    return ledger
