@@ -1,7 +1,7 @@
 """One batch of operations: read what it names, decide in order, write what changed.
 
-Two statements whatever its size: one reads, one writes and commits, each taking JSON texts. They run on the writer's
-thread, where each step of a statement waits for the busy loop's GIL; these two give it up for all their work.
+A handful of statements whatever its size. What it names is read by one, which takes and returns JSON texts: half of the
+time of a statement a ticket.
 """
 
 from __future__ import annotations
@@ -40,41 +40,29 @@ SELECT
   (SELECT json_group_array(json_array(api_key, digest))
     FROM jsonb_each(?3) AS name CROSS JOIN replays ON api_key = name.value ->> 0 AND digest = name.value ->> 1)
 """
-_WRITE = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-def _values(count: int, *, addresses: Sequence[int] = ()) -> str:
-    """The members of a JSON array as columns; addresses, as hexadecimal digits, become bytes again."""
-    return ", ".join(f"unhex(value ->> {n})" if n in addresses else f"value ->> {n}" for n in range(count))
-
-
-# A trigger, since it is the only way to write several tables in one statement. It lives with the writer's connection.
-# REPLACE: an answer older than its hour may not have been pruned yet. Only whoever adds has to make room.
-_WRITER_SCHEMA = f"""
-CREATE TEMP VIEW batch (issued, changed, attempts, answers, replays, clock_ms, last_batch, last_attempt)
-  AS SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL;
-CREATE TEMP TRIGGER write_batch INSTEAD OF INSERT ON batch BEGIN
-  INSERT INTO tickets ({_TICKET_COLUMNS}) SELECT {_values(13)} FROM jsonb_each(NEW.issued);
-  UPDATE tickets SET ip = value ->> 1, uses_taken = value ->> 2, active = value ->> 3, used_s = value ->> 4
-    FROM jsonb_each(NEW.changed) WHERE number = value ->> 0;
-  INSERT INTO attempts (id, cdn, at_ms, key, pass, app, appinst, video, ip, pageurl, refurl, user_agent, server_ip,
-      edge, cut, reason)
-    SELECT {_values(16, addresses=(8, 12))} FROM jsonb_each(NEW.attempts);
-  INSERT OR REPLACE INTO answers (cdn, attempt_id, digest, at_ms, attempt, key, reason, uses_left, expires_s)
-    SELECT {_values(9)} FROM jsonb_each(NEW.answers);
-  DELETE FROM answers WHERE NEW.answers <> '[]' AND (cdn, attempt_id) IN (
-    SELECT cdn, attempt_id FROM answers WHERE at_ms < NEW.clock_ms - {ANSWER_KEPT_MS} LIMIT {_PRUNED_ROWS_MAX});
-  INSERT INTO replays (api_key, digest, until_ms) SELECT {_values(3)} FROM jsonb_each(NEW.replays);
-  DELETE FROM replays WHERE NEW.replays <> '[]' AND (api_key, digest) IN (
-    SELECT api_key, digest FROM replays WHERE until_ms < NEW.clock_ms LIMIT {_PRUNED_ROWS_MAX});
-  UPDATE node SET clock_ms = NEW.clock_ms, last_batch = NEW.last_batch, last_attempt = NEW.last_attempt;
-END;
+_ISSUE = f"INSERT INTO tickets ({_TICKET_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CHANGE = "UPDATE tickets SET ip = ?, uses_taken = ?, active = ?, used_s = ? WHERE number = ?"
+_RECORD = """
+INSERT INTO attempts (id, cdn, at_ms, key, pass, app, appinst, video, ip, pageurl, refurl, user_agent, server_ip, edge,
+  cut, reason)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-
-
-def prepare_writer(connection: apsw.Connection) -> None:
-    """Give the writer's connection what the statements above write through."""
-    connection.execute(_WRITER_SCHEMA)
+# REPLACE: an answer older than its hour may not have been pruned yet.
+_KEEP_ANSWER = """
+INSERT OR REPLACE INTO answers (cdn, attempt_id, digest, at_ms, attempt, key, reason, uses_left, expires_s)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_KEEP_REPLAY = "INSERT INTO replays (api_key, digest, until_ms) VALUES (?, ?, ?)"
+# Only whoever adds has to make room.
+_PRUNE_ANSWERS = f"""
+DELETE FROM answers WHERE (cdn, attempt_id) IN (
+  SELECT cdn, attempt_id FROM answers WHERE at_ms < ? - {ANSWER_KEPT_MS} LIMIT {_PRUNED_ROWS_MAX})
+"""
+_PRUNE_REPLAYS = f"""
+DELETE FROM replays WHERE (api_key, digest) IN (
+  SELECT api_key, digest FROM replays WHERE until_ms < ? LIMIT {_PRUNED_ROWS_MAX})
+"""
+_NUMBER = "UPDATE node SET clock_ms = ?, last_batch = ?, last_attempt = ?"
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,19 +117,22 @@ class Batch:
         return [self._carry_out(operation) for operation in operations]
 
     def write(self) -> None:
-        """Write what changed: all of it or nothing, in a transaction of its own where none is open.
+        """Write what changed inside the open transaction; the caller commits.
 
         Raises apsw.Error, and what apsw raises for values that no column takes.
         """
-        issued = [_ticket_row(self._tickets[name]) for name in self._issued.values()]
-        changed = [
-            (ticket.number, ticket.ip, ticket.uses_taken, int(ticket.active), ticket.used_s)
-            for ticket in (self._tickets[name] for name in self._changed.values())
-        ]
-        rows = (issued, changed, self._attempt_rows, self._answer_rows, self._replay_rows)
-        self._connection.execute(
-            _WRITE, (*(_json(each) for each in rows), self._now_ms, self._last_batch, self._last_attempt)
-        )
+        write_all = self._connection.executemany
+        write_all(_ISSUE, [_ticket_row(self._tickets[name]) for name in self._issued.values()])
+        changed = (self._tickets[name] for name in self._changed.values())
+        write_all(_CHANGE, [(t.ip, t.uses_taken, int(t.active), t.used_s, t.number) for t in changed])
+        write_all(_RECORD, self._attempt_rows)
+        if self._answer_rows:
+            write_all(_KEEP_ANSWER, self._answer_rows)
+            self._connection.execute(_PRUNE_ANSWERS, (self._now_ms,))
+        if self._replay_rows:
+            write_all(_KEEP_REPLAY, self._replay_rows)
+            self._connection.execute(_PRUNE_REPLAYS, (self._now_ms,))
+        self._connection.execute(_NUMBER, (self._now_ms, self._last_batch, self._last_attempt))
 
     def _read(self, operations: Sequence[Operation]) -> None:
         ticket_names: set[tuple[int, str]] = set()
@@ -334,11 +325,11 @@ def _attempt_row(request: AttemptRequest, decision: Decision, *, at_ms: int) -> 
         request.app,
         request.appinst,
         request.video,
-        request.ip.to_bytes(16, "big").hex(),
+        request.ip.to_bytes(16, "big"),
         request.pageurl,
         request.refurl,
         request.user_agent,
-        request.server_ip.to_bytes(16, "big").hex(),
+        request.server_ip.to_bytes(16, "big"),
         request.edge,
         int(request.cut),
         decision.reason,

@@ -16,7 +16,7 @@ import apsw
 from openusher.errors import CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable
 from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, Outcome
 from openusher.ledger.sqlite import store
-from openusher.ledger.sqlite.batch import Batch, Counters, prepare_writer
+from openusher.ledger.sqlite.batch import Batch, Counters
 from openusher.ledger.sqlite.checkpoints import Checkpoints
 from openusher.ledger.sqlite.indexes import set_indexes
 from openusher.ledger.sqlite.readers import Readers
@@ -74,7 +74,6 @@ class Writer:
         def open_file() -> None:
             self._connection = store.open_writer(self._file, demo=demo, vfs=self._vfs)
             self.is_indexed = set_indexes(self._connection, wanted=indexed)
-            prepare_writer(self._connection)
             ((self._incarnation,),) = self._connection.execute("SELECT incarnation FROM node")
             self.counters = _read_counters(self._connection)
 
@@ -108,7 +107,7 @@ class Writer:
             with self._transaction():
                 result = statements(self._connection)
                 counters = self._number_commit(self.counters, now_ms=self.counters.clock_ms)
-            self._commit(counters, self._commit_transaction)
+            self._commit(counters)
             return result
 
         return await self._write(lambda: self._tried(commit_statements))
@@ -178,12 +177,12 @@ class Writer:
     def _commit_batch(self, drawn: Drawn) -> list[Outcome]:
         batch = Batch(self._connection, self.counters, now_ms=drawn.now_ms)
         try:
-            with _nothing_written():
+            with self._transaction():
                 outcomes = batch.apply(drawn.operations)
-            # Without BEGIN and COMMIT: each is one more statement for whose end to wait for the GIL.
-            self._commit(batch.counters, batch.write)
+                batch.write()
         except _CONTENT_ERRORS:
             return self._commit_one_by_one(drawn)
+        self._commit(batch.counters)
         return outcomes
 
     def _commit_one_by_one(self, drawn: Drawn) -> list[Outcome]:
@@ -205,7 +204,7 @@ class Writer:
                     outcomes.append(InvalidParameter("request", "cannot be stored as it is"))
                 self._connection.execute("RELEASE one")
             counters = self._number_commit(counters, now_ms=drawn.now_ms)
-        self._commit(counters, self._commit_transaction)
+        self._commit(counters)
         return outcomes
 
     def _number_commit(self, counters: Counters, *, now_ms: int) -> Counters:
@@ -218,11 +217,12 @@ class Writer:
     def _transaction(self) -> Iterator[None]:
         """A transaction that is left open for the commit when its statements succeed, and rolled back otherwise."""
         try:
-            with _nothing_written():
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield
-        except BaseException:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+        except BaseException as error:
             self._roll_back()
+            if isinstance(error, apsw.Error) and not isinstance(error, _CONTENT_ERRORS):
+                raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
             raise
 
     def _roll_back(self) -> None:
@@ -233,16 +233,10 @@ class Writer:
             log.error("ledger.not_rolled_back: %s", error)
             self._is_sound = False
 
-    def _commit_transaction(self) -> None:
-        self._connection.execute("COMMIT")
-
-    def _commit(self, counters: Counters, write: Callable[[], None]) -> None:
-        """Run `write`, which commits: from then on `counters` are the ledger's."""
+    def _commit(self, counters: Counters) -> None:
+        """Commit the open transaction: from then on `counters` are the ledger's."""
         try:
-            write()
-        except _CONTENT_ERRORS:
-            self._roll_back()
-            raise
+            self._connection.execute("COMMIT")
         except (apsw.FullError, apsw.BusyError, apsw.ReadOnlyError) as error:
             self._roll_back()
             raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
@@ -279,7 +273,6 @@ class Writer:
         try:
             self._connection.close(True)
             self._connection = store.reopen_writer(self._file, incarnation=self._incarnation, vfs=self._vfs)
-            prepare_writer(self._connection)
             # What was read back may live in the kernel's cache only; a checkpoint copies and syncs it anew.
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             counters = _read_counters(self._connection)
@@ -311,17 +304,6 @@ class Writer:
             self._next_wal_restart = time.monotonic() + _WAL_RETRY_S
         finally:
             self._restarting_wal = None
-
-
-@contextmanager
-def _nothing_written() -> Iterator[None]:
-    """What goes wrong with the file before a commit is tried."""
-    try:
-        yield
-    except _CONTENT_ERRORS:
-        raise
-    except apsw.Error as error:
-        raise LedgerUnavailable(f"the ledger could not be used: {type(error).__name__}") from error
 
 
 def _read_counters(connection: apsw.Connection) -> Counters:
