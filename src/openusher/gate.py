@@ -48,9 +48,9 @@ class Gate:
 
     # These return futures, and are no coroutines: one frame less to pass through for every attempt.
 
-    def decide(self, request: AttemptRequest) -> Awaitable[Decision]:
+    def decide(self, request: AttemptRequest) -> asyncio.Future[Decision]:
         """Decide and record an attempt. Raises AttemptIdReused, Busy and the ledger's errors."""
-        return cast(Awaitable[Decision], self._submit(Decide(request)))
+        return cast("asyncio.Future[Decision]", self._submit(Decide(request)))
 
     def issue(self, issue: Issue) -> Awaitable[Ticket]:
         """Create a ticket. Raises ReplayedCommand, AlreadyExists, Busy and the ledger's errors."""

@@ -185,7 +185,7 @@ class Usher:
 
     # Attempts
 
-    def authorize(self, request: AttemptRequest) -> Awaitable[Decision]:
+    def authorize(self, request: AttemptRequest) -> asyncio.Future[Decision]:
         """Decide whether a video may start, and record the attempt. Raises AttemptIdReused, Busy."""
         return self._gate.decide(request)
 

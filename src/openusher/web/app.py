@@ -18,8 +18,9 @@ class PublicApp:
     def __init__(self, usher: Usher, settings: Settings) -> None:
         sevu = SevuEndpoint(usher, settings)
         health = HealthEndpoint(usher)
+        self.short_way = authorize.AuthorizeEndpoint(usher, request_s_max=settings.request_s_max)
         self._endpoints: dict[str, App] = {
-            authorize.PATH: authorize.AuthorizeEndpoint(usher, request_s_max=settings.request_s_max),
+            authorize.PATH: self.short_way,
             "/healthz": health.alive,
             "/readyz": health.ready,
             **dict.fromkeys(PATHS, sevu),

@@ -16,6 +16,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+# Takes status, body and headers of an answer, once.
+Respond = Callable[[int, bytes, Headers], None]
+
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 CLOSE: tuple[bytes, bytes] = (b"connection", b"close")
 # In the scope of a request whose body has come as a whole; set by our connection (connection.py).
@@ -36,9 +39,9 @@ class ClientGone(Exception):
     """The connection closed before the body was whole; nobody waits for an answer."""
 
 
-def header(scope: Scope, name: bytes) -> bytes:
+def header(headers: Headers, name: bytes) -> bytes:
     """The value of the first header of that lower-case name; empty where there is none."""
-    for found, value in scope["headers"]:
+    for found, value in headers:
         if found == name:
             return bytes(value)
     return b""
@@ -49,7 +52,7 @@ async def read_body(scope: Scope, receive: Receive, *, seconds_max: float) -> by
 
     Raises BodyTooLarge (before reading, where its length is announced), BodyTooSlow, ClientGone.
     """
-    announced = header(scope, b"content-length")
+    announced = header(scope["headers"], b"content-length")
     # More than ten digits is too large whatever they say; int() would take its time over thousands.
     if announced and (len(announced) > 10 or int(announced) > BODY_BYTES_MAX):
         raise BodyTooLarge
@@ -84,7 +87,7 @@ def after_too_large(scope: Scope) -> Headers:
     """Headers to answer BodyTooLarge with. The connection stays open, so that a client in the middle of sending gets to
     read the answer: what still comes is dropped, and bounded in time. One that waits to be asked for its body
     (`Expect`) sends none, and what it sends next must not be taken for it."""
-    return [CLOSE] if header(scope, b"expect") else []
+    return [CLOSE] if header(scope["headers"], b"expect") else []
 
 
 async def send_answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:

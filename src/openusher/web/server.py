@@ -20,7 +20,7 @@ from openusher.node import Seams, open_node
 from openusher.settings import Settings
 from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
-from openusher.web.connection import connection_class
+from openusher.web.connection import ShortWay, connection_class
 
 _BACKLOG = 2_048
 # Requests under way may finish; a commit takes milliseconds, a count at most its own limit.
@@ -46,7 +46,9 @@ async def serve(
         listening = _listen(settings.host, settings.port)
         with listening, admin_listener(settings.data) as admin_listening:
             admin = _Server(http_config(admin_app(usher), settings), lambda: None)
-            public = _Server(http_config(PublicApp(usher, settings), settings), lambda: on_ready(_url(listening)))
+            app = PublicApp(usher, settings)
+            config = http_config(app, settings, short_way=app.short_way)
+            public = _Server(config, lambda: on_ready(_url(listening)))
             stop.ends(public)
             serving_admin = asyncio.get_running_loop().create_task(admin.serve(sockets=[admin_listening]))
             try:
@@ -66,10 +68,10 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def http_config(app: Any, settings: Settings) -> uvicorn.Config:
+def http_config(app: Any, settings: Settings, *, short_way: ShortWay | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=connection_class(request_s_max=settings.request_s_max),
+        http=connection_class(request_s_max=settings.request_s_max, short_way=short_way),
         ws="none",
         lifespan="off",
         loop="uvloop",

@@ -60,7 +60,7 @@ class SevuEndpoint:
             if scope["method"] != "POST":
                 raise refused(codes.POST_NEEDED)
             body = await read_body(scope, receive, seconds_max=self._request_s_max)
-            field = read_form(body, header(scope, b"content-type").decode("latin-1"))
+            field = read_form(body, header(scope["headers"], b"content-type").decode("latin-1"))
             form = field.reply_form
             reply = await self._answer(field.text, began)
         except CommandRefused as refusal:

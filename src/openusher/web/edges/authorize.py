@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 
 import msgspec
 
-from openusher.errors import AttemptIdReused, Busy, CommitUnknown, InvalidParameter, NotAuthorised, StoreError
+from openusher.errors import AttemptIdReused, Busy, CommitUnknown, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.account import Edge
 from openusher.model.address import NOT_SAID, parse_address
 from openusher.model.attempt import AttemptRequest, Cut, Decision, text_digest
@@ -25,13 +26,14 @@ from openusher.model.limits import (
 from openusher.usher import Usher
 from openusher.web.asgi import (
     BODY_BYTES_MAX,
-    BODY_CAME,
     CLOSE,
     JSON,
     BodyTooLarge,
     BodyTooSlow,
     ClientGone,
+    Headers,
     Receive,
+    Respond,
     Scope,
     Send,
     after_too_large,
@@ -115,47 +117,93 @@ _LIMITS = (
 
 
 class AuthorizeEndpoint:
-    """The raw ASGI endpoint: it stands before every play, and a framework's request object would cost a third."""
+    """The endpoint. It stands before every play, so that what came whole goes the short way (connection.py)."""
+
+    path = PATH
 
     def __init__(self, usher: Usher, *, request_s_max: float) -> None:
         self._usher = usher
         self._request_s_max = request_s_max
 
+    def ask(self, headers: Headers, body: bytes, answer: Respond) -> None:
+        """Decide the question in `body`, and answer it when that is on disk."""
+        try:
+            edge = self._usher.edge(_token(headers))
+            request, attempt_id = read_question(body, edge)
+            deciding = self._usher.authorize(request)
+        except UsherError as error:
+            answer(*_refusal(error))
+            return
+
+        def decided(deciding: asyncio.Future[Decision]) -> None:
+            error = deciding.exception()
+            if error is None:
+                answer(200, _encode(deciding.result(), attempt_id), [JSON])
+            elif isinstance(error, UsherError):
+                answer(*_refusal(error))
+            else:
+                log.error("request.failed", exc_info=error)
+                answer(*_refused(500, "", "failed; see the node's log"))
+
+        deciding.add_done_callback(decided)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The way of all that did not come whole, or cannot be answered with a decision."""
         if scope["method"] != "POST":
-            await _refuse(send, 405, "", f"send a POST to {PATH}", (b"allow", b"POST"))
+            await _send(send, _refused(405, "", f"send a POST to {PATH}", (b"allow", b"POST")))
             return
         try:
-            token = _token(scope)
-            edge = self._usher.edge(token)
-            if scope.get(BODY_CAME):
-                body = await read_body(scope, receive, seconds_max=self._request_s_max)
-            else:
-                body = await read_body(scope, receive, seconds_max=self._request_s_max)
-                # The account may have been disabled while the body came, and now is when it counts.
-                edge = self._usher.edge(token)
-            request, attempt_id = read_question(body, edge)
-            decision = await self._usher.authorize(request)
-        except NotAuthorised:
-            await _refuse(send, 401, "", "give a valid edge token: Authorization: Bearer …", _CHALLENGE)
-        except InvalidParameter as error:
-            await _refuse(send, 400, error.field, error.problem)
-        except AttemptIdReused as error:
-            await _refuse(send, 409, "attempt_id", str(error))
+            # Before the body is read; `ask` looks again, since the account may be disabled while that comes.
+            self._usher.edge(_token(scope["headers"]))
+            body = await read_body(scope, receive, seconds_max=self._request_s_max)
+        except NotAuthorised as error:
+            await _send(send, _refusal(error))
         except BodyTooLarge:
             problem = f"the body is longer than {BODY_BYTES_MAX} bytes"
-            await _refuse(send, 413, "", problem, *after_too_large(scope))
+            await _send(send, _refused(413, "", problem, *after_too_large(scope)))
         except BodyTooSlow:
-            await _refuse(send, 408, "", "the body did not arrive in time", CLOSE)
+            await _send(send, _refused(408, "", "the body did not arrive in time", CLOSE))
         except ClientGone:
             return
-        except CommitUnknown:
-            await _refuse(send, 503, "", _PERHAPS_DONE, (b"retry-after", b"1"))
-        except StoreError as error:
-            retry_after_s = error.retry_after_s if isinstance(error, Busy) else 1
-            await _refuse(send, 503, "", "busy; ask again", (b"retry-after", str(retry_after_s).encode()))
         else:
-            await send_answer(send, 200, _encode(decision, attempt_id), JSON)
+            answered: asyncio.Future[_Answered] = asyncio.get_running_loop().create_future()
+            self.ask(scope["headers"], body, lambda *answer: _settle(answered, answer))
+            await _send(send, await answered)
+
+
+_Answered = tuple[int, bytes, Headers]
+
+
+def _settle(answered: asyncio.Future[_Answered], answer: _Answered) -> None:
+    # Cancelled where the server gave up waiting for it at its end.
+    if not answered.done():
+        answered.set_result(answer)
+
+
+async def _send(send: Send, answered: _Answered) -> None:
+    status, body, headers = answered
+    await send_answer(send, status, body, *headers)
+
+
+def _refusal(error: UsherError) -> _Answered:
+    """How the door says that there is no decision."""
+    match error:
+        case NotAuthorised():
+            return _refused(401, "", "give a valid edge token: Authorization: Bearer …", _CHALLENGE)
+        case InvalidParameter():
+            return _refused(400, error.field, error.problem)
+        case AttemptIdReused():
+            return _refused(409, "attempt_id", str(error))
+        case CommitUnknown():
+            return _refused(503, "", _PERHAPS_DONE, (b"retry-after", b"1"))
+        case Busy():
+            return _refused(503, "", "busy; ask again", (b"retry-after", str(error.retry_after_s).encode()))
+        case _:
+            return _refused(503, "", "busy; ask again", (b"retry-after", b"1"))
+
+
+def _refused(status: int, field: str, message: str, *headers: tuple[bytes, bytes]) -> _Answered:
+    return status, _encoder.encode(Refusal(Fault(field, message))), [JSON, *headers]
 
 
 def read_question(body: bytes, edge: Edge) -> tuple[AttemptRequest, str]:
@@ -235,8 +283,8 @@ def _wrong_shape(problem: str) -> InvalidParameter:
     return InvalidParameter("", "the body is no JSON object; give one")
 
 
-def _token(scope: Scope) -> str:
-    value = header(scope, b"authorization")
+def _token(headers: Headers) -> str:
+    value = header(headers, b"authorization")
     if not value[:7].lower() == _BEARER:
         raise NotAuthorised("no edge token")
     return value[7:].strip().decode("latin-1")
@@ -247,7 +295,3 @@ def _encode(decision: Decision, attempt_id: str) -> bytes:
     # Without an id of the edge's own, the attempt's number in the log names it.
     named = attempt_id or str(decision.attempt)
     return _encoder.encode(Answer(decision.accepted, decision.reason, named, state))
-
-
-async def _refuse(send: Send, status: int, field: str, message: str, *headers: tuple[bytes, bytes]) -> None:
-    await send_answer(send, status, _encoder.encode(Refusal(Fault(field, message))), JSON, *headers)
