@@ -49,11 +49,13 @@ class Child:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         stderr: asyncio.StreamReader,
+        hearer: asyncio.StreamWriter,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._hearer = hearer
         self._said = b""
         self._hearing = loop.create_task(self._hear(stderr), name="log process, what it says")
         self._listening: asyncio.Task[None] | None = None
@@ -100,6 +102,7 @@ class Child:
         if self._listening is not None:
             self._listening.cancel()
         self._writer.close()
+        self._hearer.close()
         self._fail_all(LogUnavailable("the attempt log's process ended"))
 
     async def end(self, *, seconds_max: float) -> None:
@@ -221,28 +224,30 @@ async def launch(folder: Path, *, memory_bytes_max: int) -> Child:
 async def _connected(folder: Path, *, memory_bytes_max: int) -> Child:
     """A process that was started and can be heard; where a step fails, what the others opened is closed."""
     with contextlib.ExitStack() as opened:
-        process, ours = _spawn(folder, memory_bytes_max=memory_bytes_max)
-        opened.callback(ours.close)
-        opened.enter_context(process)
+        process, ours, heard = _spawn(folder, memory_bytes_max=memory_bytes_max)
+        opened.callback(process.wait)
         opened.callback(process.kill)
         reader, writer = await asyncio.open_connection(sock=ours)
         opened.callback(writer.close)
-        stderr = asyncio.StreamReader()
-        loop = asyncio.get_running_loop()
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stderr), process.stderr)
+        stderr, hearer = await asyncio.open_connection(sock=heard)
         opened.pop_all()
-    return Child(process, reader, writer, stderr)
+    return Child(process, reader, writer, stderr, hearer)
 
 
-def _spawn(folder: Path, *, memory_bytes_max: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start the process, and return it with our end of the socket.
+def _spawn(folder: Path, *, memory_bytes_max: int) -> tuple[subprocess.Popen[bytes], socket.socket, socket.socket]:
+    """Start the process, and return it with our end of the socket, and the one that its stderr comes from: no pipe,
+    whose descriptor uvloop closes, and Python's file object once more, when it may be a viewer's connection.
 
     Not by asyncio, whose child watcher reaps by itself. To be called in the loop's own thread: the process is killed
     when the thread that started it ends.
     """
-    ours, theirs = socket.socketpair()
-    with theirs, contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as passed, contextlib.ExitStack() as opened:
+        ours, theirs = socket.socketpair()
+        passed.callback(theirs.close)
         opened.callback(ours.close)
+        heard, said = socket.socketpair()
+        passed.callback(said.close)
+        opened.callback(heard.close)
         told = Launch(
             socket_fd=theirs.fileno(),
             parent_pid=os.getpid(),
@@ -255,9 +260,9 @@ def _spawn(folder: Path, *, memory_bytes_max: int) -> tuple[subprocess.Popen[byt
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=said.fileno(),
             pass_fds=(theirs.fileno(),),
             close_fds=True,
         )
         opened.pop_all()
-    return process, ours
+    return process, ours, heard
