@@ -11,11 +11,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import apsw
+import pytest
 
+from openusher.ledger.apart import LedgerApart
 from openusher.ledger.base import Ledger
+from openusher.ledger.folder import hold_folder
 from openusher.ledger.sqlite import SqliteLedger
 
 _numbers = itertools.count(1)
+# Where the process of an `ApartBench` reads what its disk does.
+FAULT_FILE = "fault"
+# By name: a disk that is the default would stand on itself.
+_BASE = "unix"
 
 
 class Fault(StrEnum):
@@ -33,6 +40,10 @@ class LedgerBench(Protocol):
     """A ledger's place, with hands in it: it can be opened again and again, broken, and looked at."""
 
     fault: Fault
+    # How many batches it draws before it can begin on them.
+    batches_ahead: int
+    # Whether `statements` shows any.
+    shows_statements: bool
 
     def __init__(self, folder: Path) -> None: ...
 
@@ -55,12 +66,14 @@ class LedgerBench(Protocol):
 class SqliteBench:
     """SQLite beside a log, on a file system that fails on command."""
 
+    batches_ahead = 0
+    shows_statements = True
     _indexed = False
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "ledger.db"
         self._name = f"bench-{next(_numbers)}"
-        self._disk = _Disk(self._name)
+        self._disk = Disk(self._name)
         self._connections: list[apsw.Connection] = []
 
     @property
@@ -96,10 +109,7 @@ class SqliteBench:
                 connection.exec_trace = None
 
     def tamper(self, statements: str) -> None:
-        connection = apsw.Connection(str(self._file))
-        connection.execute("PRAGMA ignore_check_constraints = on; PRAGMA foreign_keys = off;")
-        connection.execute(statements)
-        connection.close()
+        tamper(self._file, statements)
 
     def close(self) -> None:
         self._disk.unregister()
@@ -111,19 +121,74 @@ class IndexedSqliteBench(SqliteBench):
     _indexed = True
 
 
-class _Disk(apsw.VFS):
-    def __init__(self, name: str) -> None:
+class ApartBench:
+    """SQLite in a process of its own, as a node runs it. What the disk does is told it in a file beside the ledger."""
+
+    batches_ahead = 1
+    shows_statements = False
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = hold_folder(folder / "data")
+        self._fault = folder / "data" / FAULT_FILE
         self.fault = Fault.NONE
-        super().__init__(name, base="")
+
+    @property
+    def fault(self) -> Fault:
+        return Fault(self._fault.read_text())
+
+    @fault.setter
+    def fault(self, fault: Fault) -> None:
+        told = self._fault.with_suffix(".new")
+        told.write_text(fault)
+        told.replace(self._fault)
+
+    async def open(self) -> Ledger:
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+            return await LedgerApart.open(
+                self._folder,
+                demo=False,
+                indexed=False,
+                read_s_max=10.0,
+                on_end=lambda: None,
+                module="tests.conformance.faultyprocess",
+            )
+
+    def tamper(self, statements: str) -> None:
+        tamper(self._folder.ledger_file, statements)
+
+    @contextmanager
+    def statements(self) -> Iterator[list[str]]:
+        """Of another process: none are seen."""
+        yield []
+
+    def close(self) -> None:
+        self._folder.release()
+
+
+def tamper(file: Path, statements: str) -> None:
+    connection = apsw.Connection(str(file))
+    connection.execute("PRAGMA ignore_check_constraints = on; PRAGMA foreign_keys = off;")
+    connection.execute(statements)
+    connection.close()
+
+
+class Disk(apsw.VFS):
+    """A file system that fails on command."""
+
+    fault: Fault = Fault.NONE
+
+    def __init__(self, name: str, *, is_default: bool = False) -> None:
+        super().__init__(name, base=_BASE, makedefault=is_default)
 
     def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         return _File(self, name, flags)
 
 
 class _File(apsw.VFSFile):
-    def __init__(self, disk: _Disk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+    def __init__(self, disk: Disk, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         self._disk = disk
-        super().__init__("", name, flags)
+        super().__init__(_BASE, name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         if self._disk.fault is Fault.FULL:
@@ -142,4 +207,4 @@ class _File(apsw.VFSFile):
         super().xSync(flags)
 
 
-LEDGERS: list[type[LedgerBench]] = [SqliteBench, IndexedSqliteBench]
+LEDGERS: list[type[LedgerBench]] = [SqliteBench, IndexedSqliteBench, ApartBench]

@@ -122,7 +122,7 @@ async def test_the_largest_batch_is_taken_and_every_number_of_it_given_once(ledg
 
 
 async def test_a_batch_is_as_many_statements_whatever_its_size(bench: LedgerBench, ledger: Ledger) -> None:
-    """Row by row, a batch in a thread would wait for the busy loop at each step, and a fsync be shared by nobody."""
+    """Row by row, a batch would take as long as its parts, and a fsync be shared by nobody."""
     sent = []
     for size in (2, 64, BATCH_OPERATIONS_MAX // 4):
         operations: list[Operation] = []
@@ -138,7 +138,7 @@ async def test_a_batch_is_as_many_statements_whatever_its_size(bench: LedgerBenc
             await commit(ledger, *operations)
         sent.append(list(statements))
 
-    assert sent[0]
+    assert bool(sent[0]) is bench.shows_statements
     assert sent[0] == sent[1] == sent[2]
 
 

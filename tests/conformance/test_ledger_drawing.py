@@ -30,8 +30,14 @@ async def test_a_batch_is_drawn_once_and_not_before_the_ledger_can_begin_on_it(
         return Drawn(operations=taken, now_ms=NOON_MS)
 
     bench.fault = Fault.SYNC_HANGS
-    first = asyncio.ensure_future(ledger.commit_next(draw))
+    early = [asyncio.ensure_future(ledger.commit_next(draw))]
     await began.wait()
+    # Those that stand ready for it to begin on.
+    for _ in range(bench.batches_ahead):
+        waiting.append(ask())
+        began.clear()
+        early.append(asyncio.ensure_future(ledger.commit_next(draw)))
+        await began.wait()
     waiting.append(ask())
     second = asyncio.ensure_future(ledger.commit_next(draw))
     # Whatever it does at once, it has done by then.
@@ -40,8 +46,9 @@ async def test_a_batch_is_drawn_once_and_not_before_the_ledger_can_begin_on_it(
     waiting.append(ask())
     bench.fault = Fault.NONE
 
-    assert (len(await first), reasons(await second)) == (1, ["", ""])
-    assert drawn == [1, 2]
+    assert [len(await batch) for batch in early] == [1] * len(early)
+    assert reasons(await second) == ["", ""]
+    assert drawn == [1] * len(early) + [2]
 
 
 async def test_a_draw_that_finds_nobody_waiting_writes_nothing(bench: LedgerBench, ledger: Ledger) -> None:

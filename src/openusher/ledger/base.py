@@ -139,7 +139,7 @@ class Ledger(Protocol):
     async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
         """As `commit_batch`, of the operations that `draw` returns.
 
-        It is called once, and not before the ledger can begin on them, so that a batch holds all who wait by then;
+        It is called once, as late as the ledger can be kept at work, so that a batch holds all who wait by then;
         perhaps on another thread. Batches are committed in the order of these calls.
         """
         ...

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from openusher import beside
-from openusher.errors import CommitUnknown, LedgerUnavailable, SetupError, StoreError
+from openusher.errors import CommitUnknown, InvalidParameter, LedgerUnavailable, SetupError, StoreError
 from openusher.ledger.apart.wire import (
     READS,
     Answer,
@@ -51,7 +51,7 @@ from openusher.model.block import Block
 from openusher.model.search import AttemptFilter, GroupBy
 from openusher.model.ticket import Ticket
 
-_PROCESS = "openusher.ledger.apart.process"
+PROCESS = "openusher.ledger.apart.process"
 # Closing it finishes what waits, and moves the rest of the WAL into the file.
 _END_S_MAX = 15.0
 # One that is carried out, and one that it can begin on at once. What would be a third is not drawn yet, so that it
@@ -93,8 +93,12 @@ class LedgerApart:
         indexed: bool | None,
         read_s_max: float,
         on_end: Callable[[], None],
+        module: str = PROCESS,
     ) -> LedgerApart:
-        """Start a process that opens or creates the ledger of `folder`, as `SqliteLedger.open`. Raises SetupError."""
+        """Start a process that opens or creates the ledger of `folder`, as `SqliteLedger.open`. Raises SetupError.
+
+        Tests run another `module`, which is the same on a disk that fails.
+        """
 
         def launch(socket_fd: int) -> str:
             told = Launch(
@@ -109,7 +113,7 @@ class LedgerApart:
             )
             return msgspec.json.encode(told).decode()
 
-        process, ours = beside.start(_PROCESS, launch, pass_fds=[folder.lock])
+        process, ours = beside.start(module, launch, pass_fds=[folder.lock])
         reader, writer = await asyncio.open_connection(sock=ours)
         ledger = cls(process, reader, writer, on_end)
         try:
@@ -199,9 +203,16 @@ class LedgerApart:
     async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
         async with self._batches:
             drawn = draw()
-            if not drawn.operations:
-                return []
-            sent: list[Sent] = await self._ask("commit_batch", operations=drawn.operations, now_ms=drawn.now_ms)
+            return await self._commit(drawn.operations, now_ms=drawn.now_ms) if drawn.operations else []
+
+    async def _commit(self, operations: Sequence[Operation], *, now_ms: int) -> list[Outcome]:
+        try:
+            sent: list[Sent] = await self._ask("commit_batch", operations=operations, now_ms=now_ms)
+        except (UnicodeEncodeError, InvalidParameter):
+            # One of them cannot even be sent or understood: nothing was done, and the others shall not suffer.
+            if len(operations) == 1:
+                return [InvalidParameter("request", "cannot be stored as it is")]
+            return [outcome for each in operations for outcome in await self._commit([each], now_ms=now_ms)]
         return [error_of(each) if isinstance(each, Failure) else each for each in sent]  # type: ignore[misc]
 
     async def ticket(self, cdn: int, key: str) -> Ticket | None:

@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 
 from openusher.beside import DoorSocket, framed, live_with
-from openusher.errors import CommitUnknown, SetupError, UsherError
+from openusher.errors import CommitUnknown, InvalidParameter, SetupError, UsherError
 from openusher.ledger.apart.wire import (
     Answer,
     Ask,
@@ -80,8 +80,8 @@ class _Desk:
         """Until told to end; then close the ledger."""
         while True:
             match to_ledger.decode(self._door.receive()):
-                case Ask(number, "commit_batch") as ask:
-                    self._commit(number, **arguments_of(ask))
+                case Ask(_, "commit_batch") as ask:
+                    self._commit(ask)
                 case Ask() as ask:
                     self._loop.call_soon_threadsafe(self._begin, ask)
                 case Forget(number):
@@ -90,12 +90,17 @@ class _Desk:
                     asyncio.run_coroutine_threadsafe(self._ledger.close(), self._loop).result()
                     return
 
-    def _commit(self, number: int, operations: list[Any], now_ms: int) -> None:
+    def _commit(self, ask: Ask) -> None:
         def answer(outcome: list[Outcome] | Exception) -> None:
             """On the writer's thread, before it begins on the next batch."""
-            self._answer(number, outcome if isinstance(outcome, list | UsherError) else _failed(outcome))
+            self._answer(ask.number, outcome if isinstance(outcome, list | UsherError) else _failed(outcome))
 
-        self._ledger.commit_soon(Drawn(operations=operations, now_ms=now_ms), answer)
+        try:
+            drawn = Drawn(**arguments_of(ask))
+        except msgspec.ValidationError:
+            self._answer(ask.number, InvalidParameter("operations", "one of them cannot be understood"))
+        else:
+            self._ledger.commit_soon(drawn, answer)
 
     def _begin(self, ask: Ask) -> None:
         task = self._loop.create_task(self._carry_out(ask))
