@@ -1,70 +1,101 @@
-"""Does the attempt log hold exactly what the ledger says it must? The part of `usher check` between the two."""
+"""Does the attempt log hold exactly what the ledger says it must? Asked at each start of the log and by a check."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from openusher.attemptlog.base import AttemptLog, Held
 from openusher.ledger.base import Ledger
-from openusher.model.block import Block, Horizon
+from openusher.model.block import Block
 
 # After so many the picture is clear, and a report of a million lines helps nobody.
 _FAULTS_MAX = 50
 
 _RESTORE = "restore the attempt log from a backup"
+_NEWER = "the log is newer than the ledger: restore both from one backup"
 
 
-async def find_log_faults(ledger: Ledger, attempt_log: AttemptLog, *, quick: bool) -> list[str]:
+class LogFault(msgspec.Struct, frozen=True):
+    """What is wrong with a table of the log, in words that end a sentence, and the repair."""
+
+    found: str
+    repair: str
+
+    def __str__(self) -> str:
+        return f"{self.found}; {self.repair}"
+
+
+async def find_log_faults(ledger: Ledger, attempt_log: AttemptLog, *, quick: bool) -> list[LogFault]:
     """Compare every block with every table: rows, ids and digest; `quick` compares only how many rows there are.
 
-    Returns a sentence for each difference, with its repair. Raises LogUnavailable, LogDamaged.
+    A node may ship meanwhile. Returns at most `_FAULTS_MAX`. Raises LogUnavailable, LogDamaged and the ledger's errors.
     """
     blocks = await ledger.blocks()
-    faults: list[str] = []
+    if quick:
+        return await find_row_faults(ledger, attempt_log, blocks)
+    faults: list[LogFault] = []
     for table in await attempt_log.tables():
-        if quick:
-            faults.extend(await _rows_differ(attempt_log, table, blocks))
-        else:
-            held = await attempt_log.all_held(table=table)
-            faults.extend(_blocks_differ(table, await _with_later(ledger, blocks, held), held))
+        held = await attempt_log.all_held(table=table)
+        rows_by_block = {number: found.rows for number, found in held.items()}
+        known = await _with_later(ledger, blocks, rows_by_block)
+        faults.extend(await asyncio.to_thread(_in_rows, table, known, rows_by_block))
+        faults.extend(await asyncio.to_thread(_in_content, table, known, held))
     return faults[:_FAULTS_MAX]
 
 
-async def _with_later(ledger: Ledger, blocks: list[Block], held: dict[int, Held]) -> list[Block]:
-    """`blocks`, and those among `held` that were assigned since these were read: a node ships while it is checked."""
-    unknown = held.keys() - {block.number for block in blocks}
-    if not unknown:
+async def find_row_faults(ledger: Ledger, attempt_log: AttemptLog, blocks: list[Block]) -> list[LogFault]:
+    """Compare how many rows each table has of each of `blocks`, all that the ledger had a moment ago.
+
+    Raises and returns as `find_log_faults`.
+    """
+    faults: list[LogFault] = []
+    for table in await attempt_log.tables():
+        rows_by_block = await attempt_log.rows_by_block(table=table)
+        known = await _with_later(ledger, blocks, rows_by_block)
+        # In a thread: a year of blocks is half a million, and decisions go on.
+        faults.extend(await asyncio.to_thread(_in_rows, table, known, rows_by_block))
+    return faults[:_FAULTS_MAX]
+
+
+async def _with_later(ledger: Ledger, blocks: list[Block], held: Mapping[int, object]) -> list[Block]:
+    """`blocks`, and those among `held` that were assigned since these were read: a node ships meanwhile."""
+    last = blocks[-1].number if blocks else 0
+    if max(held, default=0) <= last:
         return blocks
-    return [*blocks, *(block for block in await ledger.blocks() if block.number in unknown)]
+    return [*blocks, *(block for block in await ledger.blocks() if block.number > last)]
 
 
-async def _rows_differ(attempt_log: AttemptLog, table: str, blocks: Sequence[Block]) -> list[str]:
-    upto = max((block.number for block in blocks), default=0)
-    but = tuple(block.number for block in blocks if not block.shipped)
-    held = (await attempt_log.rows_by_table(Horizon(upto=upto, but=but)))[table]
-    shipped = sum(block.rows for block in blocks if block.shipped)
-    if held == shipped:
-        return []
-    return [f"table {table} holds {held} attempts of {shipped} shipped; run usher check without --quick to see which"]
-
-
-def _blocks_differ(table: str, blocks: Sequence[Block], held_by_block: dict[int, Held]) -> list[str]:
-    faults: list[str] = []
+def _in_rows(table: str, blocks: Sequence[Block], rows_by_block: Mapping[int, int]) -> list[LogFault]:
+    """Block by block, since sums agree where one block is there twice and another, as large, is not."""
+    faults: list[LogFault] = []
     for block in blocks:
-        held = held_by_block.pop(block.number, None)
-        if held is None:
-            # An unshipped block that is not there yet is how things are between two steps.
-            if block.shipped:
-                faults.append(f"table {table} does not hold block {block.number} ({block.rows} attempts); {_RESTORE}")
-        elif held.rows != block.rows:
-            faults.append(
-                f"table {table} holds {held.rows} attempts of block {block.number}'s {block.rows}; {_RESTORE}"
-            )
-        elif (held.first_id, held.last_id, held.digest) != (block.first_id, block.last_id, block.digest):
-            faults.append(f"table {table} holds other attempts than were shipped as block {block.number}; {_RESTORE}")
-    for number, held in sorted(held_by_block.items()):
-        faults.append(
-            f"table {table} holds block {number} ({held.rows} attempts), which the ledger never assigned; the log is "
-            "newer than the ledger: restore both from one backup"
+        rows = rows_by_block.get(block.number, 0)
+        # An unshipped block that is not there yet is how things are between two steps.
+        if rows == block.rows or (rows == 0 and not block.shipped):
+            continue
+        found = (
+            f"holds {rows} attempts of block {block.number}'s {block.rows}"
+            if rows
+            else f"does not hold block {block.number} ({block.rows} attempts)"
         )
+        faults.append(LogFault(f"table {table} {found}", _RESTORE))
+    for number in sorted(rows_by_block.keys() - {block.number for block in blocks}):
+        found = f"holds block {number} ({rows_by_block[number]} attempts), which the ledger never assigned"
+        faults.append(LogFault(f"table {table} {found}", _NEWER))
+    return faults
+
+
+def _in_content(table: str, blocks: Sequence[Block], held_by_block: Mapping[int, Held]) -> list[LogFault]:
+    """Blocks with as many rows as they must have, and other ones."""
+    faults: list[LogFault] = []
+    for block in blocks:
+        held = held_by_block.get(block.number)
+        if held is None or held.rows != block.rows:
+            continue
+        if (held.first_id, held.last_id, held.digest) != (block.first_id, block.last_id, block.digest):
+            found = f"table {table} holds other attempts than were shipped as block {block.number}"
+            faults.append(LogFault(found, _RESTORE))
     return faults

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from openusher.attemptlog.base import AttemptLog, Held
+from openusher.consistency import find_row_faults
 from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable, StoreError
 from openusher.ledger.base import Ledger
-from openusher.model.block import BLOCK_ROWS_MAX, Block, Horizon
+from openusher.model.block import BLOCK_ROWS_MAX, Block
 
 # Rows deleted in one commit: few enough that a decision waiting behind it does not notice.
 _DELETED_ROWS = 2_000
@@ -85,20 +86,11 @@ class Shipper:
             raise CountUnavailable(f"{self.fault}; run usher check")
 
     async def _verify(self) -> None:
-        # The log first: what is shipped while we ask is then among the ledger's blocks, and no fault.
-        newest = await self._log.newest_block()
+        # The ledger first: a block that is shipped while we ask is then one that may be there or not.
         blocks = await self._ledger.blocks()
-        shipped = [block for block in blocks if block.shipped]
-        upto = max((block.number for block in shipped), default=0)
-        but = tuple(block.number for block in blocks if not block.shipped and block.number <= upto)
-        expected = sum(block.rows for block in shipped)
-        last_assigned = max((block.number for block in blocks), default=0)
         self.fault = None
-        if newest > last_assigned:
-            self._fail(f"the attempt log holds block {newest}, the ledger knows none after {last_assigned}")
-        for table, rows in (await self._log.rows_by_table(Horizon(upto=upto, but=but))).items():
-            if rows != expected:
-                self._fail(f"table {table} of the attempt log holds {rows} attempts of {expected} shipped")
+        for fault in (await find_row_faults(self._ledger, self._log, blocks))[:1]:
+            self._fail(fault.found)
         for block in blocks:
             if not block.shipped:
                 await self._verify_unshipped(block)

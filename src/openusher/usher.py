@@ -350,7 +350,8 @@ class Usher:
         faults.extend(filter(None, [self.clock_fault()]))
         if self._log.ships:
             try:
-                faults.extend(await find_log_faults(self._ledger, self._log, quick=quick))
+                found = await find_log_faults(self._ledger, self._log, quick=quick)
+                faults.extend(str(fault) for fault in found)
             except LogDamaged as error:
                 faults.append(f"the attempt log cannot be read: {error}; stop the node and restore its log folder")
         return faults

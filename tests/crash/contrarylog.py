@@ -152,8 +152,7 @@ class ContraryLog:
             "newest": lambda: log.newest(CDN, anything, WHOLE, limit=5),
             "held": lambda: log.held(2, table="attempts"),
             "all held": lambda: log.all_held(table="attempts"),
-            "rows by table": lambda: log.rows_by_table(WHOLE),
-            "newest block": log.newest_block,
+            "rows by block": lambda: log.rows_by_block(table="attempts"),
         }
 
 

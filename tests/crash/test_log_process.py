@@ -122,7 +122,7 @@ def test_what_waits_when_the_process_dies_fails_at_once_and_is_not_asked_of_the_
             starts = opened.engine.starts
             asked = [asyncio.create_task(opened.engine.execute(slow)) for _ in range(6)]
             # Once it answers another lane it has read what came before, too.
-            await opened.log.newest_block()
+            await opened.log.rows_by_block(table="attempts")
             opened.signal(signal.SIGKILL)
             killed = time.monotonic()
             failed = await asyncio.gather(*asked, return_exceptions=True)
@@ -130,9 +130,9 @@ def test_what_waits_when_the_process_dies_fails_at_once_and_is_not_asked_of_the_
             assert [LogUnavailable] * 6 == [type(error) for error in failed]
             assert time.monotonic() - killed < 2
             with pytest.raises(LogUnavailable):
-                await opened.log.newest_block()
+                await opened.log.rows_by_block(table="attempts")
             await opened.restarted(starts)
-            assert await opened.log.newest_block() == 0
+            assert await opened.log.rows_by_block(table="attempts") == {}
 
     asyncio.run(die())
 
@@ -147,7 +147,7 @@ def test_what_waits_when_the_log_is_closed_fails_and_nobody_waits_on(folder: Pat
             )
             asked = [asyncio.create_task(opened.engine.execute(slow)) for _ in range(6)]
             # Now the process has two of them, and four wait for their turn.
-            await opened.log.newest_block()
+            await opened.log.rows_by_block(table="attempts")
         failed, waiting = await asyncio.wait(asked, timeout=1)
 
         assert (len(failed), len(waiting)) == (6, 0)
@@ -169,7 +169,7 @@ def test_a_statement_over_its_time_is_an_error_and_the_process_goes_on(folder: P
             with pytest.raises(LogUnavailable, match="TIMEOUT_EXCEEDED"):
                 await opened.engine.execute(Statement(text=text, lane=Lane.COUNT, seconds_max=5))
             assert opened.pid == pid
-            assert await opened.log.newest_block() == 0
+            assert await opened.log.rows_by_block(table="attempts") == {}
 
     asyncio.run(overrun())
 
@@ -206,7 +206,7 @@ def test_the_process_ignores_signals_meant_for_the_door_and_ends_within_seconds_
             assert time.monotonic() - asked < 6
             assert is_reaped(pid)
             with pytest.raises(LogUnavailable):
-                await opened.log.newest_block()
+                await opened.log.rows_by_block(table="attempts")
 
     asyncio.run(stop())
 
@@ -244,7 +244,7 @@ def test_a_second_door_is_told_who_has_the_log(folder: Path) -> None:
         async with Opened(folder) as first:
             with pytest.raises(SetupError, match=f"in use by process {first.pid}, started by process {os.getpid()}"):
                 await Opened(folder).log.start()
-            assert await first.log.newest_block() == 0
+            assert await first.log.rows_by_block(table="attempts") == {}
 
     asyncio.run(collide())
 

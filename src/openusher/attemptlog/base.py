@@ -76,12 +76,9 @@ class AttemptLog(Protocol):
         """As `held`, for every block `table` has rows of; for checks, since it reads everything."""
         ...
 
-    async def rows_by_table(self, horizon: Horizon) -> dict[str, int]:
-        """How many rows each table holds inside the horizon."""
-        ...
-
-    async def newest_block(self) -> int:
-        """The largest block number in any table; 0 for an empty log."""
+    async def rows_by_block(self, *, table: str) -> dict[int, int]:
+        """How many rows `table` holds of each block that it holds any of; cheap, since every count waits for it after
+        a start."""
         ...
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int: ...

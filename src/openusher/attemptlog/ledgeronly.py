@@ -37,11 +37,8 @@ class LedgerOnlyLog:
     async def all_held(self, *, table: str) -> dict[int, Held]:
         return {}
 
-    async def rows_by_table(self, horizon: Horizon) -> dict[str, int]:
+    async def rows_by_block(self, *, table: str) -> dict[int, int]:
         return {}
-
-    async def newest_block(self) -> int:
-        return 0
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return 0

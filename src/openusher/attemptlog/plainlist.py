@@ -51,11 +51,8 @@ class PlainListLog:
     async def all_held(self, *, table: str) -> dict[int, Held]:
         return {number: _held(attempts) for number, attempts in self._blocks.items()}
 
-    async def rows_by_table(self, horizon: Horizon) -> dict[str, int]:
-        return {_TABLE: sum(1 for _ in self._within(horizon))}
-
-    async def newest_block(self) -> int:
-        return max(self._blocks, default=0)
+    async def rows_by_block(self, *, table: str) -> dict[int, int]:
+        return {number: len(attempts) for number, attempts in self._blocks.items()}
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return len(self._matching(cdn, search, horizon))

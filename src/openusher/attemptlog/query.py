@@ -131,13 +131,6 @@ def newest_query(
     return Query(text, where.params)
 
 
-def horizon_query(table: str, horizon: Horizon) -> Query:
-    """One row: how many rows `table` has inside the horizon."""
-    where = _Where()
-    _add_horizon(where, horizon)
-    return Query(f"SELECT count() FROM {DATABASE}.{table} WHERE {where.text()}", where.params)
-
-
 def group_value(by: GroupBy, shown: str | int) -> GroupValue:
     """The value of a group as in model/search.py, from what the database shows of it."""
     return int(str(shown), 16) if by in _ADDRESSES else shown
