@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import msgspec
 import pytest
@@ -233,24 +232,43 @@ async def test_a_batch_goes_through_although_its_asker_has_gone(ledger: Ledger) 
 
 # --- check ----------------------------------------------------------------------------------------------------------
 
+CHANGED_TEXTS = {
+    "UPDATE attempts SET video = 'other' WHERE id = 4": "block 2",
+    "UPDATE attempts SET ip = zeroblob(16) WHERE id = 4": "block 2",
+}
 TAMPERED = {
     "UPDATE tickets SET uses_taken = 3 WHERE key = 'k'": "ticket k",
     "UPDATE tickets SET cdn = 99 WHERE key = 'k'": "ticket k",
-    "UPDATE attempts SET video = 'other' WHERE id = 4": "block 2",
-    "UPDATE attempts SET ip = zeroblob(16) WHERE id = 4": "block 2",
     "DELETE FROM attempts WHERE id = 4": "block 2",
+    "DELETE FROM attempts WHERE id = 3": "attempts 3 to 6",
+    "DELETE FROM attempts WHERE id = 5": "attempts 3 to 6",
+    "DELETE FROM attempts WHERE id = 6": "attempts 3 to 6",
+    "DELETE FROM attempts": "attempts 3 to 6",
+    "DELETE FROM attempts WHERE id = 3; UPDATE blocks SET first_id = 4, rows = 1 WHERE number = 2": "block 2 begins at",
+    "DELETE FROM attempts WHERE id = 4; UPDATE blocks SET rows = 1 WHERE number = 2": "block 2 has 1 rows",
     "UPDATE attempts SET id = 99 WHERE id = 6": "attempt 99",
     "UPDATE attempts SET at_ms = at_ms - 1 WHERE id = 6": "attempt 6",
     "DELETE FROM blocks WHERE number = 1": "block 1",
-    "UPDATE blocks SET first_id = 2 WHERE number = 2": "block 2",
+    "UPDATE blocks SET first_id = 2 WHERE number = 2": "block 2 begins at",
+    "UPDATE blocks SET first_id = 4 WHERE number = 2": "block 2 begins at",
+    "UPDATE blocks SET first_id = 2 WHERE number = 1": "block 1 begins at",
+    "UPDATE blocks SET rows = 3 WHERE number = 1": "block 1 has 3 rows",
     "UPDATE blocks SET shipped = 1 WHERE number = 2; UPDATE blocks SET shipped = 0 WHERE number = 1": "block 2",
     "UPDATE blocks SET shipped = 0 WHERE number = 1": "block",
     "UPDATE node SET shipped_attempt = 1": "attempt 2",
 }
 
 
-@pytest.mark.parametrize(("statements", "named"), TAMPERED.items(), ids=TAMPERED.keys())
-async def test_check_names_what_was_tampered_with(bench: LedgerBench, statements: str, named: str) -> None:
+@pytest.mark.parametrize(
+    ("statements", "named", "quick"),
+    [
+        *((*changed, quick) for changed in TAMPERED.items() for quick in (True, False)),
+        *((*changed, False) for changed in CHANGED_TEXTS.items()),
+    ],
+)
+async def test_check_names_what_was_tampered_with_and_the_repair(
+    bench: LedgerBench, statements: str, named: str, quick: bool
+) -> None:
     ledger = await bench.open()
     await ledger.create_account(new_account(1))
     await ledger.commit_batch([Issue(ticket=ticket(1, uses_limit=2)), asked(0), asked(1)], now_ms=NOON_MS)
@@ -266,9 +284,10 @@ async def test_check_names_what_was_tampered_with(bench: LedgerBench, statements
     bench.tamper(statements)
 
     ledger = await bench.open()
-    found: list[Any] = await ledger.check(quick=False)
+    found = await ledger.check(quick=quick)
     await ledger.close()
     assert any(named in sentence for sentence in found), found
+    assert all("; restore" in sentence for sentence in found), found
 
 
 async def test_a_ticket_is_issued_after_every_fault(bench: LedgerBench, ledger: Ledger) -> None:

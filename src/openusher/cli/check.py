@@ -15,7 +15,7 @@ from openusher.settings import LogKind, Settings
 
 def check(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Compare how many rows each block has; read no page and no row.")
+        bool, typer.Option("--quick", help="Compare how many rows each block has, not what stands in them.")
     ] = False,
     log: Annotated[
         LogKind | None,

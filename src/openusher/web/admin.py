@@ -35,7 +35,7 @@ class NewAccountBody(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class CheckBody(msgspec.Struct, forbid_unknown_fields=True):
-    """`quick` leaves out what reads every page and row."""
+    """`quick` leaves out what reads every page and text."""
 
     quick: bool = False
 
