@@ -266,7 +266,7 @@ class Usher:
             except TimeoutError:
                 raise CountUnavailable("the attempt log is still being verified; try again in a minute") from None
             except LogUnavailable as error:
-                if time.monotonic() >= deadline:
+                if time.monotonic() + _COUNT_RETRY_S >= deadline:
                     raise CountUnavailable("the attempt log does not answer; try again in a minute") from error
                 await asyncio.sleep(_COUNT_RETRY_S)
             except LogDamaged as error:

@@ -18,7 +18,7 @@ from openusher.attemptlog.base import Held
 from openusher.attemptlog.embedded import child
 from openusher.attemptlog.embedded.client import EmbeddedEngine
 from openusher.attemptlog.engine import Lane, Statement
-from openusher.errors import LogDamaged, LogUnavailable, SetupError
+from openusher.errors import LogDamaged, LogUnavailable
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter
 from tests.conftest import Promise
@@ -237,44 +237,6 @@ def test_the_process_dies_with_the_door(folder: Path, is_stopped: bool) -> None:
         door.kill()
 
     asyncio.run(until(lambda: not is_running(pid), seconds_max=5))
-
-
-def test_a_second_door_is_told_who_has_the_log(folder: Path) -> None:
-    async def collide() -> None:
-        async with Opened(folder) as first:
-            with pytest.raises(SetupError, match=f"in use by process {first.pid}, started by process {os.getpid()}"):
-                await Opened(folder).log.start()
-            assert await first.log.rows_by_block(table="attempts") == {}
-
-    asyncio.run(collide())
-
-
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        ("import os, signal\nos.kill(os.getpid(), signal.SIGILL)", "killed by SIGILL"),
-        ("import os, sys\nsys.stderr.write('no AVX here\\n')\nos._exit(3)", "status 3"),
-        (
-            "raise ImportError('GLIBC_2.99 not found')",
-            "chDB cannot be loaded on this machine: ImportError: GLIBC_2.99 not found;",
-        ),
-    ],
-    ids=["a CPU it was not built for", "it gives up", "it cannot be imported"],
-)
-def test_where_chdb_cannot_run_the_error_names_the_small_mode(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, said: str
-) -> None:
-    package = tmp_path / "path" / "chdb"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(lines)
-    monkeypatch.setenv("PYTHONPATH", str(package.parent), prepend=os.pathsep)
-
-    with pytest.raises(SetupError, match="--log ledger") as raised:
-        asyncio.run(Opened(folder).log.start())
-
-    assert said in str(raised.value)
-    # It is not to blame, and an operator would look for what is wrong with it.
-    assert str(folder) not in str(raised.value)
 
 
 def test_a_process_that_breaks_the_frame_is_killed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

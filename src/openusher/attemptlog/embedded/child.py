@@ -31,12 +31,17 @@ from openusher.errors import LogDamaged, LogUnavailable, SetupError
 
 # Loading the parts of a large log takes seconds; a disk that is asleep, more.
 _READY_S_MAX = 60.0
+# How long a process that starts waits for the lock of one that is ending.
+_LOCK_S_MAX = 5.0
 # The reason for a failed start is its last lines; chDB puts a whole CREATE TABLE into one.
 _STDERR_BYTES_KEPT = 32_768
 _STDERR_LINES_SHOWN = 8
 _STDERR_LINE_MAX = 300
 _LAST_WORDS_S_MAX = 1.0
 PROCESS = "openusher.attemptlog.embedded.process"
+# An instruction that this CPU has not, a system call that it may not make: it will never run here. Any other signal,
+# such as SIGKILL where memory was short, says nothing about the next start.
+_NEVER_RUNS = frozenset({signal.SIGILL, signal.SIGSYS})
 _decoder = msgspec.msgpack.Decoder(ToDoor)
 
 
@@ -142,12 +147,15 @@ class Child:
                 self.version = message.version
                 self._listening = asyncio.get_running_loop().create_task(self._listen(), name="log process, answers")
             case Refused():
-                raise await self._refused(message.problem)
+                raise await self._refused(message)
             case _:
                 raise LogUnavailable("the attempt log's process spoke before it was ready")
 
-    async def _refused(self, problem: str) -> SetupError | LogDamaged:
+    async def _refused(self, refused: Refused) -> SetupError | LogDamaged | LogUnavailable:
         await self._wait()
+        problem = refused.problem
+        if refused.passes:
+            return LogUnavailable(problem)
         # The engine's own exception is empty here; what it found stands on stderr, where no viewer's value is yet.
         names = set(ERROR_NAME.findall(self._said.decode(errors="replace")))
         named = ", ".join(sorted(names))
@@ -156,11 +164,15 @@ class Child:
         why = f" ({named})" if named else ""
         return SetupError(f"{problem}{why}; mend that, or count without it: --log ledger")
 
-    async def _ended_early(self) -> SetupError:
+    async def _ended_early(self) -> SetupError | LogUnavailable:
         status = await self._wait()
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         lines = self._said.decode(errors="replace").splitlines()[-_STDERR_LINES_SHOWN:]
         said = "".join(f"\n  {line[:_STDERR_LINE_MAX]}" for line in lines)
+        if status < 0 and -status not in _NEVER_RUNS:
+            return LogUnavailable(
+                f"the attempt log's process {how} while starting; if it always is, count without it: --log ledger{said}"
+            )
         return SetupError(
             "the attempt log's engine (chDB) cannot run on this machine: its process "
             f"{how} while starting; count without it: --log ledger{said}"
@@ -252,6 +264,7 @@ def _spawn(folder: Path, *, memory_bytes_max: int) -> tuple[subprocess.Popen[byt
             socket_fd=theirs.fileno(),
             parent_pid=os.getpid(),
             folder=str(folder.absolute()),
+            lock_s_max=_LOCK_S_MAX,
             memory_bytes_max=memory_bytes_max,
         )
         # -P: a file that is called chdb.py where the door was started must not be taken for the engine.

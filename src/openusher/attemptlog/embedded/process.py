@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _LOCK_FILE = "lock"
+_LOCK_LOOK_S = 0.05
 _DATA_FOLDER = "chdb"
 
 # Caches hold marks and primary keys only; 10 M attempts have 2 MB of them.
@@ -50,6 +52,10 @@ _FORMAT = "JSONCompactEachRow"
 
 class _Refusal(Exception):
     """The log cannot be opened, said in words for the operator."""
+
+    def __init__(self, problem: str, *, passes: bool = False) -> None:
+        super().__init__(problem)
+        self.passes = passes
 
 
 def main() -> None:
@@ -61,7 +67,7 @@ def main() -> None:
     try:
         log = _OpenLog(launch, door)
     except _Refusal as refusal:
-        door.send(Refused(problem=str(refusal)))
+        door.send(Refused(problem=str(refusal), passes=refusal.passes))
         os._exit(1)
     # chDB sets handlers of its own while it opens.
     _ignore_signals()
@@ -132,7 +138,7 @@ class _OpenLog:
             os.chdir(folder)
         except OSError as error:
             raise _Refusal(f"{folder}: cannot be used as the attempt log's folder: {error.strerror}") from error
-        self._lock = _locked(folder)
+        self._lock = _locked(folder, seconds_max=launch.lock_s_max)
         connect = _load_chdb()
         self._connections: list[Connection] = []
         self._queues: dict[str, SimpleQueue[Ask | None]] = {}
@@ -216,20 +222,33 @@ def _load_chdb() -> Callable[[str], Connection]:
     return Connection
 
 
-def _locked(folder: Path) -> int:
-    """Take the folder for this process; chDB itself would only say that it failed. The lock ends with the process."""
+def _locked(folder: Path, *, seconds_max: float) -> int:
+    """Take the folder for this process; chDB itself would only say that it failed. The lock ends with the process.
+
+    One that was just killed may hold it for a moment longer, while the kernel takes its memory down: wait for that.
+    """
     try:
         lock = os.open(_LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _Refusal(f"{folder}: cannot be used as the attempt log's folder: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(lock, 100).decode(errors="replace").strip()
-        raise _Refusal(f"{folder}: the attempt log is in use by {holder or 'another process'}") from None
+    deadline = time.monotonic() + seconds_max
+    while not _took(lock):
+        if time.monotonic() >= deadline:
+            holder = os.pread(lock, 100, 0).decode(errors="replace").strip()
+            problem = f"{folder}: the attempt log is in use by {holder or 'another process'}"
+            raise _Refusal(problem, passes=True)
+        time.sleep(_LOCK_LOOK_S)
     os.ftruncate(lock, 0)
     os.write(lock, f"process {os.getpid()}, started by process {os.getppid()}\n".encode())
     return lock
+
+
+def _took(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

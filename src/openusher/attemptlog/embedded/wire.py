@@ -21,6 +21,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     socket_fd: int
     parent_pid: int
     folder: str
+    lock_s_max: float
     memory_bytes_max: int
 
 
@@ -49,9 +50,11 @@ class Ready(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
-    """The log cannot be opened; the process exits, and what the engine said about it is on its stderr."""
+    """The log cannot be opened; the process exits, and what the engine said about it is on its stderr. `passes` where
+    it may be otherwise in a while, though nobody mends anything."""
 
     problem: str
+    passes: bool
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
