@@ -176,7 +176,8 @@ class SqliteLedger:
         return await self._writer.write(lambda connection: blocks.delete_shipped(connection, limit=limit))
 
     async def blocks(self) -> list[Block]:
-        return await self._readers.ask(blocks.all_blocks)
+        # There may be so many that short reads must not stand behind it.
+        return await self._readers.ask_aside(blocks.all_blocks)
 
     async def stats(self) -> LedgerStats:
         row = await self._readers.ask(lambda connection: next(connection.execute(_STATS)))
