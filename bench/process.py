@@ -56,11 +56,12 @@ class Server:
     def resident_mb(self) -> float:
         return _resident_mb(self._process.pid)
 
-    def children_resident_mb(self) -> float:
-        """Of the processes it started: the log's."""
+    def child_resident_mb(self, part: str) -> float:
+        """Of the process it started for `part`: `ledger` or `attemptlog`."""
         tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
         children = {int(child) for task in tasks for child in (task / "children").read_text().split()}
-        return sum(_resident_mb(child) for child in children)
+        runs = f"openusher.{part}."
+        return sum(_resident_mb(child) for child in children if runs in Path(f"/proc/{child}/cmdline").read_text())
 
 
 class ServerFailed(Exception):

@@ -76,13 +76,17 @@ class Run:
             checker.check_reasons(acknowledged)
             self._counts(log, door, account)
             checker.check()
-            self._value(log, "door resident, after the counts", door.resident_mb(), "MB", at_most=_DOOR_MB_MAX)
+            # The small mode's whole: the door and its ledger.
+            resident_mb = door.resident_mb() + door.child_resident_mb("ledger")
+            self._value(log, "door and ledger resident, after the counts", resident_mb, "MB", at_most=_DOOR_MB_MAX)
             self._authorize(log, door, account, checker)
             self._issue(log, door, account)
             checker.check()
             self._value(log, "door resident, after the load", door.resident_mb(), "MB")
+            self._value(log, "ledger process resident, after the load", door.child_resident_mb("ledger"), "MB")
             if log is LogKind.CHDB:
-                self._value(log, "log process resident, after the load", door.children_resident_mb(), "MB")
+                log_mb = door.child_resident_mb("attemptlog")
+                self._value(log, "log process resident, after the load", log_mb, "MB")
         shutil.rmtree(data)
 
     def _fill(self, data: Path, log: LogKind, account: Account) -> dict[str, int]:

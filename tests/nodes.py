@@ -82,6 +82,14 @@ class Node:
         if self.process.stdout is not None:
             self.process.stdout.close()
 
+    def child(self, part: str) -> int | None:
+        """The id of its process that runs `part` (`ledger` or `attemptlog`); None while there is none."""
+        pid = self.process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if f"openusher.{part}." in Path(f"/proc/{child}/cmdline").read_text():
+                return int(child)
+        return None
+
     def create_account(self, name: str, *flags: str) -> Account:
         """Make an account with the command that an operator would use."""
         made = usher("account", "create", name, "--data", str(self.data), "--json", *flags)

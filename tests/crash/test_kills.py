@@ -1,4 +1,4 @@
-"""kill -9 of door and log process, at random moments and at each step of the shipper: every answer is counted once."""
+"""kill -9 of door, ledger and log, at random moments and at each step of the shipper: every answer is counted once."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_every_answered_attempt_is_counted_once_through_every_crash(tmp_path: Pa
 def _crash_once(data: Path, load: Load, rng: random.Random, number: int) -> list[str]:
     """One round of load and its crash; returns the shipper's step at which the node died, if it was told to."""
     flags: tuple[str, ...] = ()
-    crash: Crash = _kill_door
+    crash: Crash
     steps: list[str] = []
     if number % 4 < 2:
         # Two rounds of four die at a step: count these alone, so that every step has its turn.
@@ -80,7 +80,9 @@ def _crash_once(data: Path, load: Load, rng: random.Random, number: int) -> list
         steps.append(step)
         flags = ("--die-at", step, "--after", str(rng.randint(1, 3)))
         crash = _await_death
-    elif number % 4 == 3:
+    elif number % 4 == 2:
+        crash = _kill_door if number % 8 == 2 else _kill_ledger
+    else:
         crash = _kill_log if number % 8 == 3 else _hang_log
     node = Node(data, *flags, command=_NODE).start()
     load.start(node.url)
@@ -102,6 +104,16 @@ def _kill_door(node: Node, load: Load, rng: random.Random) -> None:
     node.process.kill()
 
 
+def _kill_ledger(node: Node, load: Load, rng: random.Random) -> None:
+    """Kill the ledger's process: without it the door can only end, and say so."""
+    load.await_answers(rng.randint(1, 500))
+    ledger = node.child("ledger")
+    assert ledger is not None
+    os.kill(ledger, signal.SIGKILL)
+    assert node.process.wait(_ROUND_S_MAX) == 1
+    assert "ledger.ended" in node.log_file.read_text()
+
+
 def _kill_log(node: Node, load: Load, rng: random.Random) -> None:
     """Kill the log process twice under load; then the door, so that the round ends like the others."""
     for _ in range(2):
@@ -120,13 +132,12 @@ def _hang_log(node: Node, load: Load, rng: random.Random) -> None:
 
 
 def _log_process(node: Node) -> int:
-    """The one child of the door, awaited while the door replaces it."""
+    """The log's process, awaited while the door replaces it."""
     deadline = time.monotonic() + _ROUND_S_MAX
     while time.monotonic() < deadline:
-        pid = node.process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        if children:
-            return int(children[0])
+        pid = node.child("attemptlog")
+        if pid is not None:
+            return pid
         time.sleep(0.01)
     raise AssertionError("the door has no log process")
 

@@ -194,6 +194,11 @@ class LedgerApart:
             raise
 
     @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
     def clock_ms(self) -> int:
         return self._clock_ms
 
