@@ -1,7 +1,7 @@
 """A constant answer on the same HTTP stack: what a Python service could do at most that decided nothing.
 
 `python -m bench.constant` prints its URL and serves until SIGTERM. It reads the same question and sends an answer of
-the same size as the door's.
+the same size as the door's, as an ASGI application does: it does not take the door's short way (web/connection.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import uvloop
 
 from openusher.settings import Settings
 from openusher.web.asgi import JSON, Receive, Scope, Send, send_answer
-from openusher.web.server import SWITCH_INTERVAL_S, http_config
+from openusher.web.server import http_config
 
 ANSWER = b'{"allow":true,"reason":"","attempt_id":"1000000","ticket":{"uses_left":null,"expires":4102444800}}'
 READY = "constant is ready on "
@@ -34,7 +34,6 @@ async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _serve() -> None:
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     # uvicorn raises the signal that ended it once more.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     with socket.create_server(("127.0.0.1", 0), backlog=2_048) as listening:

@@ -11,9 +11,10 @@ import pytest
 
 from openusher.attemptlog.columnar import ColumnarLog
 from openusher.attemptlog.embedded.turns import Turns
-from openusher.attemptlog.embedded.wire import FRAME_BYTES_MAX, HEADER_BYTES, Answer, Ask, body_size, framed
+from openusher.attemptlog.embedded.wire import Answer, Ask, framed
 from openusher.attemptlog.engine import Lane, Statement, error_of
 from openusher.attemptlog.query import Query
+from openusher.beside import FRAME_BYTES_MAX, HEADER_BYTES, body_size
 from openusher.errors import LogDamaged, LogUnavailable
 from openusher.model.block import Block
 

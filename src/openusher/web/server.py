@@ -7,7 +7,6 @@ import contextlib
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,6 @@ from openusher.web.connection import ShortWay, connection_class
 _BACKLOG = 2_048
 # Requests under way may finish; a commit takes milliseconds, a count at most its own limit.
 _SHUTDOWN_S_MAX = 15
-# The commit's thread must get the GIL back soon after its fsync; the default of 5 ms would be most of a batch's time.
-SWITCH_INTERVAL_S = 0.0005
 
 
 async def serve(
@@ -39,7 +36,6 @@ async def serve(
 
     Raises SetupError, and LedgerUnavailable when the ledger's process ended by itself.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     _raise_descriptor_limit()
     stop = _Stop()
     async with stop, open_node(settings, on_ledger_end=stop.ask_for_lost_ledger, seams=seams) as usher:

@@ -8,13 +8,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 
+from openusher import beside
 from openusher.attemptlog.embedded.wire import (
-    HEADER_BYTES,
     Answer,
     Ask,
     End,
@@ -23,7 +22,6 @@ from openusher.attemptlog.embedded.wire import (
     Ready,
     Refused,
     ToDoor,
-    body_size,
     framed,
 )
 from openusher.attemptlog.engine import DAMAGE, ERROR_NAME, Statement, error_of
@@ -179,7 +177,7 @@ class Child:
         )
 
     async def _receive(self) -> ToDoor:
-        size = body_size(await self._reader.readexactly(HEADER_BYTES))
+        size = beside.body_size(await self._reader.readexactly(beside.HEADER_BYTES))
         message: ToDoor = _decoder.decode(await self._reader.readexactly(size))
         return message
 
@@ -235,8 +233,24 @@ async def launch(folder: Path, *, memory_bytes_max: int) -> Child:
 
 async def _connected(folder: Path, *, memory_bytes_max: int) -> Child:
     """A process that was started and can be heard; where a step fails, what the others opened is closed."""
+
+    def launch(socket_fd: int) -> str:
+        told = Launch(
+            socket_fd=socket_fd,
+            parent_pid=os.getpid(),
+            folder=str(folder.absolute()),
+            lock_s_max=_LOCK_S_MAX,
+            memory_bytes_max=memory_bytes_max,
+        )
+        return msgspec.json.encode(told).decode()
+
     with contextlib.ExitStack() as opened:
-        process, ours, heard = _spawn(folder, memory_bytes_max=memory_bytes_max)
+        # No pipe: uvloop closes its descriptor, and Python's file object closes the number once more, when it may be a
+        # viewer's connection.
+        heard, said = socket.socketpair()
+        opened.callback(heard.close)
+        with said:
+            process, ours = beside.start(PROCESS, launch, stderr=said.fileno())
         opened.callback(process.wait)
         opened.callback(process.kill)
         reader, writer = await asyncio.open_connection(sock=ours)
@@ -244,38 +258,3 @@ async def _connected(folder: Path, *, memory_bytes_max: int) -> Child:
         stderr, hearer = await asyncio.open_connection(sock=heard)
         opened.pop_all()
     return Child(process, reader, writer, stderr, hearer)
-
-
-def _spawn(folder: Path, *, memory_bytes_max: int) -> tuple[subprocess.Popen[bytes], socket.socket, socket.socket]:
-    """Start the process, and return it with our end of the socket, and the one that its stderr comes from: no pipe,
-    whose descriptor uvloop closes, and Python's file object once more, when it may be a viewer's connection.
-
-    Not by asyncio, whose child watcher reaps by itself. To be called in the loop's own thread: the process is killed
-    when the thread that started it ends.
-    """
-    with contextlib.ExitStack() as passed, contextlib.ExitStack() as opened:
-        ours, theirs = socket.socketpair()
-        passed.callback(theirs.close)
-        opened.callback(ours.close)
-        heard, said = socket.socketpair()
-        passed.callback(said.close)
-        opened.callback(heard.close)
-        told = Launch(
-            socket_fd=theirs.fileno(),
-            parent_pid=os.getpid(),
-            folder=str(folder.absolute()),
-            lock_s_max=_LOCK_S_MAX,
-            memory_bytes_max=memory_bytes_max,
-        )
-        # -P: a file that is called chdb.py where the door was started must not be taken for the engine.
-        command = [sys.executable, "-P", "-m", PROCESS, msgspec.json.encode(told).decode()]
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said.fileno(),
-            pass_fds=(theirs.fileno(),),
-            close_fds=True,
-        )
-        opened.pop_all()
-    return process, ours, heard

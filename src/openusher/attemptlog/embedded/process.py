@@ -6,24 +6,21 @@ the child. It lives no longer than its parent, and takes no signals that are mea
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
-import signal
 import socket
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from openusher.attemptlog.embedded.wire import (
     HANDLES,
-    HEADER_BYTES,
     Answer,
     Ask,
     Failed,
@@ -32,15 +29,14 @@ from openusher.attemptlog.embedded.wire import (
     Refused,
     ToDoor,
     ToProcess,
-    body_size,
     framed,
 )
 from openusher.attemptlog.engine import ERROR_NAME
+from openusher.beside import DoorSocket, ignore_signals, live_with
 
 if TYPE_CHECKING:
     from chdb.state.sqlitelike import Connection
 
-_PR_SET_PDEATHSIG = 1
 _LOCK_FILE = "lock"
 _LOCK_LOOK_S = 0.05
 _DATA_FOLDER = "chdb"
@@ -61,8 +57,7 @@ class _Refusal(Exception):
 def main() -> None:
     """Open the log, answer until told to end, and exit; never return to an interpreter that would unload the engine."""
     launch = msgspec.json.decode(sys.argv[1], type=Launch)
-    _die_with(launch.parent_pid)
-    _ignore_signals()
+    live_with(launch.parent_pid)
     door = _Door(socket.socket(fileno=launch.socket_fd))
     try:
         log = _OpenLog(launch, door)
@@ -70,7 +65,7 @@ def main() -> None:
         door.send(Refused(problem=str(refusal), passes=refusal.passes))
         os._exit(1)
     # chDB sets handlers of its own while it opens.
-    _ignore_signals()
+    ignore_signals()
     door.send(Ready(version=log.version))
     while isinstance(message := door.receive(), Ask):
         log.take(message)
@@ -80,50 +75,19 @@ def main() -> None:
     os._exit(0)
 
 
-def _die_with(parent_pid: int) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # It may have died before that call, and then nobody would ever tell.
-    if os.getppid() != parent_pid:
-        os._exit(1)
-
-
-def _ignore_signals() -> None:
-    """Ctrl-C at a terminal and a stop of the whole service reach every process; the door decides when this one ends."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP):
-        signal.signal(number, signal.SIG_IGN)
-
-
 class _Door:
-    """The socket to the door. Without it there is nothing to live for: its end is the end of the process."""
+    """The door, which speaks msgpack."""
 
     def __init__(self, connection: socket.socket) -> None:
-        self._socket = connection
-        self._sending = Lock()
+        self._socket = DoorSocket(connection)
         self._decoder = msgspec.msgpack.Decoder(ToProcess)
 
     def send(self, message: ToDoor) -> None:
-        with self._sending:
-            try:
-                self._socket.sendall(framed(message))
-            except OSError:
-                os._exit(1)
+        self._socket.send(framed(message))
 
     def receive(self) -> ToProcess:
-        message: ToProcess = self._decoder.decode(self._read(body_size(self._read(HEADER_BYTES))))
+        message: ToProcess = self._decoder.decode(self._socket.receive())
         return message
-
-    def _read(self, size: int) -> bytearray:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            try:
-                count = self._socket.recv_into(view)
-            except OSError:
-                count = 0
-            if count == 0:
-                os._exit(1)
-            view = view[count:]
-        return data
 
 
 class _OpenLog:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from openusher import beside
 from openusher.attemptlog.engine import Lane
-
-HEADER_BYTES = 4
-# A block is 32 MiB of text at most, and JSON may write one byte of it as six.
-FRAME_BYTES_MAX = 256 * 1024 * 1024
-
 
 # One thread with a handle of its own each: handles are not to be shared by statements that bind values.
 HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.CHECK: 1}
@@ -82,18 +78,4 @@ _encoder = msgspec.msgpack.Encoder()
 
 def framed(message: ToProcess | ToDoor) -> bytearray:
     """The message behind its length. Raises ValueError for one that is too long."""
-    frame = bytearray(HEADER_BYTES)
-    _encoder.encode_into(message, frame, HEADER_BYTES)
-    size = len(frame) - HEADER_BYTES
-    if size > FRAME_BYTES_MAX:
-        raise ValueError(f"a message of {size} bytes; at most {FRAME_BYTES_MAX} are taken")
-    frame[:HEADER_BYTES] = size.to_bytes(HEADER_BYTES, "big")
-    return frame
-
-
-def body_size(header: bytes | bytearray) -> int:
-    """The length that follows `header`. Raises ValueError for one that no sender of ours writes."""
-    size = int.from_bytes(header, "big")
-    if not 0 < size <= FRAME_BYTES_MAX:
-        raise ValueError("a broken frame")
-    return size
+    return beside.framed(message, _encoder)
