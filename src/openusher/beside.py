@@ -111,6 +111,11 @@ def framed(message: Any, encoder: Encoder) -> bytearray:
     return frame
 
 
+def framed_bytes(body: bytes) -> bytes:
+    """As `framed`, of bytes as they are; there must be one at least."""
+    return len(body).to_bytes(HEADER_BYTES, "big") + body
+
+
 def body_size(header: bytes | bytearray) -> int:
     """The length that follows `header`. Raises ValueError for one that no sender of ours writes."""
     size = int.from_bytes(header, "big")

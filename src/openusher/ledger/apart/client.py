@@ -24,6 +24,7 @@ from openusher.ledger.apart.wire import (
     Launch,
     Ready,
     Refused,
+    Rows,
     Sent,
     ToDoor,
     ToLedger,
@@ -77,7 +78,7 @@ class LedgerApart:
         self._writer = writer
         self._on_end = on_end
         self._number = 0
-        self._answers: dict[int, tuple[str, asyncio.Future[msgspec.Raw]]] = {}
+        self._answers: dict[int, tuple[str, asyncio.Future[msgspec.Raw | bytes]]] = {}
         self._batches = asyncio.Semaphore(_BATCHES_UNDER_WAY)
         self._clock_ms = 0
         self._has_ended = False
@@ -138,30 +139,38 @@ class LedgerApart:
                 raise SetupError("the ledger's process spoke before it was ready")
 
     async def _receive(self) -> ToDoor:
-        size = beside.body_size(await self._reader.readexactly(beside.HEADER_BYTES))
-        message: ToDoor = to_door.decode(await self._reader.readexactly(size))
+        message: ToDoor = to_door.decode(await self._receive_bytes())
         return message
+
+    async def _receive_bytes(self) -> bytes:
+        size = beside.body_size(await self._reader.readexactly(beside.HEADER_BYTES))
+        return await self._reader.readexactly(size)
 
     async def _listen(self) -> None:
         try:
             while True:
-                self._settle(await self._receive())
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError, KeyError, msgspec.DecodeError) as error:
+                message = await self._receive()
+                rows = await self._receive_bytes() if isinstance(message, Rows) else b""
+                self._settle(message, rows)
+        except (asyncio.IncompleteReadError, ConnectionError, ValueError, msgspec.MsgspecError) as error:
             self._end_all(error)
 
-    def _settle(self, message: ToDoor) -> None:
-        if not isinstance(message, Answer | Failed):
+    def _settle(self, message: ToDoor, rows: bytes) -> None:
+        if not isinstance(message, Answer | Rows | Failed):
             raise ValueError("not an answer")
-        _, answer = self._answers.pop(message.number)
         if isinstance(message, Answer):
             self._clock_ms = message.clock_ms
+        _, answer = self._answers.pop(message.number, ("", None))
         # Its asker may have gone.
-        if answer.done():
+        if answer is None or answer.done():
             return
-        if isinstance(message, Answer):
-            answer.set_result(message.result)
-        else:
-            answer.set_exception(error_of(message.failure))
+        match message:
+            case Answer():
+                answer.set_result(message.result)
+            case Rows():
+                answer.set_result(rows)
+            case Failed():
+                answer.set_exception(error_of(message.failure))
 
     def _end_all(self, error: Exception) -> None:
         """Nobody may be left waiting for a process that is no more, or that cannot be understood."""
@@ -178,20 +187,27 @@ class LedgerApart:
     def _send(self, message: ToLedger) -> None:
         if self._has_ended or self._is_closing:
             raise LedgerUnavailable("the ledger's process has ended")
-        self._writer.write(beside.framed(message, encoder))
+        frame = beside.framed(message, encoder)
+        try:
+            self._writer.write(frame)
+        except (OSError, RuntimeError) as error:
+            # The transport has seen the end before `_listen` had its turn to; uvloop then raises RuntimeError.
+            self._end_all(error)
+            raise LedgerUnavailable("the ledger's process has ended") from error
 
     async def _ask(self, method: str, **arguments: Any) -> Any:
         self._number += 1
         number = self._number
         self._send(Ask(number, method, raw(arguments)))
-        answer: asyncio.Future[msgspec.Raw] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[msgspec.Raw | bytes] = asyncio.get_running_loop().create_future()
         self._answers[number] = (method, answer)
         try:
-            return result_of(method, await answer)
+            result = await answer
         except asyncio.CancelledError:
-            if number in self._answers and not self._has_ended:
+            if self._answers.pop(number, None) is not None and not self._has_ended and not self._is_closing:
                 self._send(Forget(number))
             raise
+        return result if isinstance(result, bytes) else result_of(method, result)
 
     @property
     def pid(self) -> int:

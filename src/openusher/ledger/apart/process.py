@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from openusher.beside import DoorSocket, framed, live_with
+from openusher.beside import DoorSocket, framed, framed_bytes, live_with
 from openusher.errors import CommitUnknown, InvalidParameter, SetupError, UsherError
 from openusher.ledger.apart.wire import (
     Answer,
@@ -28,6 +28,7 @@ from openusher.ledger.apart.wire import (
     Launch,
     Ready,
     Refused,
+    Rows,
     ToDoor,
     arguments_of,
     encoder,
@@ -122,12 +123,19 @@ class _Desk:
         self._answer(ask.number, result)
 
     def _answer(self, number: int, result: Any) -> None:
-        message: ToDoor
-        if isinstance(result, UsherError):
-            message = Failed(number, failure_of(result))
-        else:
-            message = Answer(number, self._ledger.clock_ms, raw(result))
-        self._door.send(framed(message, encoder))
+        match result:
+            case UsherError():
+                self._send(Failed(number, failure_of(result)))
+            case bytes() if result:
+                self._send(Rows(number), result)
+            case _:
+                self._send(Answer(number, self._ledger.clock_ms, raw(result)))
+
+    def _send(self, message: ToDoor, rows: bytes | None = None) -> None:
+        frame = framed(message, encoder)
+        if rows is not None:
+            frame += framed_bytes(rows)
+        self._door.send(frame)
 
 
 def _failed(error: Exception) -> UsherError:

@@ -75,6 +75,13 @@ class Answer(msgspec.Struct, frozen=True, tag=True, array_like=True):
     result: msgspec.Raw
 
 
+class Rows(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """An answer that is bytes: they follow in a frame of their own, since JSON would stop the door for as long as it
+    takes to read a block's 32 MiB out of it."""
+
+    number: int
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """What a method raised."""
 
@@ -83,7 +90,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 ToLedger = Ask | Forget | End
-ToDoor = Ready | Refused | Answer | Failed
+ToDoor = Ready | Refused | Answer | Rows | Failed
 # As `Outcome`, of which one kind is an error.
 Sent = Decision | Ticket | Failure
 
