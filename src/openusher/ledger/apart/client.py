@@ -174,6 +174,8 @@ class LedgerApart:
 
     def _end_all(self, error: Exception) -> None:
         """Nobody may be left waiting for a process that is no more, or that cannot be understood."""
+        if self._has_ended:
+            return
         self._has_ended = True
         self._process.kill()
         for method, answer in self._answers.values():
