@@ -17,8 +17,8 @@ _SQLITE_VERSION_MIN = (3, 51, 3)
 # 64 MiB: by then several checkpoints have found readers in their way.
 WAL_PAGES_MAX = 16_000
 _JOURNAL_BYTES_MAX = 64 * 1024 * 1024
-# The kernel keeps the rest. SQLite looks through the whole of its own at each commit that split a page: with 32 MiB that
-# was 7 of a decision's 66 us.
+# The kernel keeps the rest. SQLite looks through the whole of its own at each commit that split a page: with 32 MiB
+# that was 7 of a decision's 66 us.
 _WRITER_CACHE_KIB = 4 * 1024
 _BUSY_MS = 5_000
 
