@@ -6,14 +6,14 @@ import asyncio
 import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
 
 from openusher.attemptlog.base import AttemptLog
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
-from openusher.errors import LogDamaged, LogUnavailable, SetupError
+from openusher.errors import LedgerUnavailable, LogDamaged, LogUnavailable, SetupError
 from openusher.gate import Gate
 from openusher.ledger.apart import LedgerApart
 from openusher.ledger.base import Ledger
@@ -34,6 +34,8 @@ class Seams(msgspec.Struct, frozen=True, kw_only=True):
 
     on_step: Callable[[Step], None] = lambda step: None
     around_ledger: Callable[[Ledger], Ledger] = lambda ledger: ledger
+    # Of a ledger in this process only.
+    vfs: str | None = None
 
 
 @asynccontextmanager
@@ -55,20 +57,23 @@ async def open_node(
 
     Raises SetupError: folder in use (FolderInUse), missing, from a newer version, or a log that cannot run here.
     """
+    if settings.demo:
+        _refuse_demo_for_others(settings)
     folder = hold_folder(settings.data, create=create)
     try:
-        # A node that does not ship, such as an admin command's, leaves the folder as it is.
-        indexed = settings.log is LogKind.LEDGER if with_log and ships else None
-        ledger = await _open_ledger(settings, folder, indexed=indexed, on_end=on_ledger_end)
-        try:
+        async with AsyncExitStack() as opened:
+            ledger = await _open_ledger(settings, folder, vfs=seams.vfs, on_end=on_ledger_end)
+            opened.push_async_callback(ledger.close)
             await _refuse_published_secret(ledger, settings)
+            attempt_log: AttemptLog = LedgerOnlyLog()
             if with_log and (ships or await _has_log(folder, ledger)):
                 attempt_log = await _open_log(settings, folder, ledger)
-            else:
-                attempt_log = LedgerOnlyLog()
-        except BaseException:
-            await ledger.close()
-            raise
+                opened.push_async_callback(attempt_log.close)
+            if with_log and ships:
+                # Last: a start that is refused leaves the folder as it is, and so does one that does not ship, such as
+                # an admin command's.
+                await _set_indexes(settings, ledger)
+            opened.pop_all()
         usher = _assemble(settings, seams.around_ledger(ledger), attempt_log, seams)
         try:
             await usher.start(ships=ships)
@@ -85,15 +90,11 @@ async def open_node(
 
 
 async def _open_ledger(
-    settings: Settings, folder: DataFolder, *, indexed: bool | None, on_end: Callable[[], None] | None
+    settings: Settings, folder: DataFolder, *, vfs: str | None, on_end: Callable[[], None] | None
 ) -> Ledger:
     if on_end is None:
-        return await SqliteLedger.open(
-            folder.ledger_file, demo=settings.demo, indexed=indexed, read_s_max=settings.count_s_max
-        )
-    return await LedgerApart.open(
-        folder, demo=settings.demo, indexed=indexed, read_s_max=settings.count_s_max, on_end=on_end
-    )
+        return await SqliteLedger.open(folder.ledger_file, demo=settings.demo, read_s_max=settings.count_s_max, vfs=vfs)
+    return await LedgerApart.open(folder, demo=settings.demo, read_s_max=settings.count_s_max, on_end=on_end)
 
 
 def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams: Seams) -> Usher:
@@ -134,13 +135,20 @@ async def _open_log(settings: Settings, folder: DataFolder, ledger: Ledger) -> A
     return attempt_log
 
 
+async def _set_indexes(settings: Settings, ledger: Ledger) -> None:
+    try:
+        await ledger.set_indexes(wanted=settings.log is LogKind.LEDGER)
+    except LedgerUnavailable as error:
+        # On a full disk. Every count is right without them, or with them, only slower.
+        log.warning("ledger.indexes_as_before: %s", error)
+
+
 async def _refuse_published_secret(ledger: Ledger, settings: Settings) -> None:
     is_demo = await ledger.is_demo()
     if settings.demo and not is_demo:
         raise SetupError(f"{settings.data} is not a demo's data folder; start it without --demo")
     if is_demo:
-        if settings.host not in ("127.0.0.1", "::1", "localhost"):
-            raise SetupError("a demo carries published credentials and listens on 127.0.0.1 only")
+        _refuse_demo_for_others(settings)
         return
     for key in (await ledger.directory()).api_keys.values():
         if is_published(key.secret):
@@ -148,6 +156,11 @@ async def _refuse_published_secret(ledger: Ledger, settings: Settings) -> None:
                 f"API key {key.api_key} signs with the secret printed in ScaleEngine's documentation, which anyone can "
                 "read; make a key of your own with usher account create"
             )
+
+
+def _refuse_demo_for_others(settings: Settings) -> None:
+    if settings.host not in ("127.0.0.1", "::1", "localhost"):
+        raise SetupError("a demo carries published credentials and listens on 127.0.0.1 only")
 
 
 async def _watch_disk(path: Path, free_bytes_min: int, usher: Usher) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -63,6 +63,16 @@ class LedgerBench(Protocol):
     def close(self) -> None: ...
 
 
+@contextmanager
+def each_connection(prepare: Callable[[apsw.Connection], None]) -> Iterator[None]:
+    """Every connection of SQLite that is opened meanwhile is given to `prepare` first."""
+    apsw.connection_hooks.append(prepare)
+    try:
+        yield
+    finally:
+        apsw.connection_hooks.remove(prepare)
+
+
 class SqliteBench:
     """SQLite beside a log, on a file system that fails on command."""
 
@@ -77,6 +87,11 @@ class SqliteBench:
         self._connections: list[apsw.Connection] = []
 
     @property
+    def vfs(self) -> str:
+        """The name of that file system, for who opens the ledger himself."""
+        return self._name
+
+    @property
     def fault(self) -> Fault:
         return self._disk.fault
 
@@ -85,11 +100,8 @@ class SqliteBench:
         self._disk.fault = fault
 
     async def open(self) -> Ledger:
-        apsw.connection_hooks.append(self._connections.append)
-        try:
+        with each_connection(self._connections.append):
             return await SqliteLedger.open(self._file, indexed=self._indexed, vfs=self._name)
-        finally:
-            apsw.connection_hooks.remove(self._connections.append)
 
     @contextmanager
     def statements(self) -> Iterator[list[str]]:
@@ -148,7 +160,6 @@ class ApartBench:
             return await LedgerApart.open(
                 self._folder,
                 demo=False,
-                indexed=False,
                 read_s_max=10.0,
                 on_end=lambda: None,
                 module="tests.conformance.faultyprocess",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from openusher.ledger.base import Decide, Ledger
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.search import AttemptFilter
 from tests.conformance.asking import NOON_MS, new_account, request
+from tests.conformance.ledgers import each_connection
 
 pytestmark = pytest.mark.anyio
 
@@ -35,16 +35,6 @@ QUESTIONS: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
     "shipped rows": lambda ledger: ledger.delete_shipped(limit=10),
     "the status": lambda ledger: ledger.stats(),
 }
-
-
-@contextmanager
-def each_connection(prepare: Callable[[apsw.Connection], None]) -> Iterator[None]:
-    """Every connection that is opened meanwhile is given to `prepare` first."""
-    apsw.connection_hooks.append(prepare)
-    try:
-        yield
-    finally:
-        apsw.connection_hooks.remove(prepare)
 
 
 async def _of_age(file: Path) -> SqliteLedger:

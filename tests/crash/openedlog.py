@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from openusher.attemptlog.base import Held
 from openusher.attemptlog.columnar import ColumnarLog
@@ -78,8 +82,28 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def log_process(data: Path) -> int:
+    """The log process that last had the log of the data folder `data`."""
+    # `process 123, started by process 122`
+    return int((data / "log" / "lock").read_text().split(",")[0].removeprefix("process "))
+
+
 def is_reaped(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
+
+
+@contextmanager
+def chdb_is(lines: str, folder: Path) -> Iterator[None]:
+    """In processes that start meanwhile, chDB is a module of these lines."""
+    package = folder.parent / "path" / "chdb"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(lines)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(package.parent), prepend=os.pathsep)
+        try:
+            yield
+        finally:
+            shutil.rmtree(package)
 
 
 def rows_of(number: int, count: int = BLOCK_ROWS) -> list[Row]:

@@ -101,7 +101,7 @@ def test_a_ledger_that_cannot_be_opened_is_refused_in_its_own_words(tmp_path: Pa
     async def start() -> None:
         folder = hold_folder(data)
         with pytest.raises(SetupError, match="is not a ledger of Usher"):
-            await LedgerApart.open(folder, demo=False, indexed=None, read_s_max=1, on_end=lambda: None)
+            await LedgerApart.open(folder, demo=False, read_s_max=1, on_end=lambda: None)
         folder.release()
 
     asyncio.run(start())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,7 +18,7 @@ from openusher.node import open_node
 from openusher.settings import Settings
 from openusher.usher import Usher
 from tests.conformance.asking import request
-from tests.crash.openedlog import Opened
+from tests.crash.openedlog import Opened, chdb_is
 
 pytestmark = [pytest.mark.crash]
 
@@ -36,20 +35,6 @@ def lock_held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-@contextmanager
-def chdb_is(lines: str, folder: Path) -> Iterator[None]:
-    """In processes that start meanwhile, chDB is a module of these lines."""
-    package = folder.parent / "path" / "chdb"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text(lines)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("PYTHONPATH", str(package.parent), prepend=os.pathsep)
-        try:
-            yield
-        finally:
-            shutil.rmtree(package)
 
 
 @contextmanager

@@ -8,20 +8,19 @@ from typing import cast
 
 import pytest
 
-from openusher.errors import LedgerUnavailable
+from openusher.errors import LedgerUnavailable, SetupError
 from openusher.ledger.base import Directory, Ledger
 from openusher.node import Seams, open_node
 from openusher.settings import Settings
-from tests.crash.openedlog import is_reaped
+from tests.crash.openedlog import is_reaped, log_process
 
 
 class UnreadableLedger:
     """The real one, but for the reading of accounts that a start begins with; remembers how it was closed."""
 
-    def __init__(self, ledger: Ledger, log_lock: Path) -> None:
+    def __init__(self, ledger: Ledger, data: Path) -> None:
         self._ledger = ledger
-        # `process 123, started by process 122`
-        self.log_pid = int(log_lock.read_text().split(",")[0].removeprefix("process "))
+        self.log_pid = log_process(data)
         self.log_was_closed_first = False
 
     def __getattr__(self, name: str) -> object:
@@ -36,12 +35,23 @@ class UnreadableLedger:
         await self._ledger.close()
 
 
+def test_a_demo_that_others_could_reach_is_refused_before_its_folder_is_made(tmp_path: Path) -> None:
+    async def start() -> None:
+        async with open_node(Settings(data=tmp_path / "data", demo=True, host="0.0.0.0")):
+            pass
+
+    with pytest.raises(SetupError, match=r"listens on 127\.0\.0\.1 only"):
+        asyncio.run(start())
+
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_node_that_cannot_start_leaves_no_log_process_no_open_ledger_and_no_lock(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data")
     made: list[UnreadableLedger] = []
 
     def around_ledger(ledger: Ledger) -> Ledger:
-        made.append(UnreadableLedger(ledger, settings.data / "log" / "lock"))
+        made.append(UnreadableLedger(ledger, settings.data))
         return cast(Ledger, made[0])
 
     async def start(seams: Seams) -> None:

@@ -91,7 +91,6 @@ class LedgerApart:
         folder: DataFolder,
         *,
         demo: bool,
-        indexed: bool | None,
         read_s_max: float,
         on_end: Callable[[], None],
         module: str = PROCESS,
@@ -109,7 +108,6 @@ class LedgerApart:
                 parent_pid=os.getpid(),
                 file=str(folder.ledger_file),
                 demo=demo,
-                indexed=indexed,
                 read_s_max=read_s_max,
             )
             return msgspec.json.encode(told).decode()
@@ -301,6 +299,9 @@ class LedgerApart:
     async def check(self, *, quick: bool) -> list[str]:
         faults: list[str] = await self._ask("check", quick=quick)
         return faults
+
+    async def set_indexes(self, *, wanted: bool) -> None:
+        await self._ask("set_indexes", wanted=wanted)
 
     async def close(self) -> None:
         """Let it finish what waits and close the file; kill it where that takes too long."""

@@ -63,9 +63,7 @@ def main() -> None:
 
 
 async def _open(launch: Launch) -> SqliteLedger:
-    return await SqliteLedger.open(
-        Path(launch.file), demo=launch.demo, indexed=launch.indexed, read_s_max=launch.read_s_max
-    )
+    return await SqliteLedger.open(Path(launch.file), demo=launch.demo, read_s_max=launch.read_s_max)
 
 
 class _Desk:

@@ -25,7 +25,6 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     parent_pid: int
     file: str
     demo: bool
-    indexed: bool | None
     read_s_max: float
 
 
@@ -114,6 +113,7 @@ METHODS = (
     "be_ready",
     "is_demo",
     "check",
+    "set_indexes",
 )
 # What changes nothing, so that it was surely not done where no answer came.
 READS = frozenset(

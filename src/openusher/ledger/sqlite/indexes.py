@@ -30,7 +30,7 @@ def set_indexes(connection: apsw.Connection, *, wanted: bool | None) -> bool:
 
     Making them takes some seconds a million attempts.
     """
-    have = {name for (name,) in connection.execute(_HAVE)} & _INDEXES.keys()
+    have = _have(connection)
     if wanted is None:
         return have == _INDEXES.keys()
     if wanted and have != _INDEXES.keys():
@@ -42,3 +42,12 @@ def set_indexes(connection: apsw.Connection, *, wanted: bool | None) -> bool:
             if not wanted and name in have:
                 connection.execute(f"DROP INDEX {name}")
     return wanted
+
+
+def are_as(connection: apsw.Connection, *, wanted: bool) -> bool:
+    """Say whether `set_indexes` would have nothing to do."""
+    return _have(connection) == (_INDEXES.keys() if wanted else set())
+
+
+def _have(connection: apsw.Connection) -> set[str]:
+    return {name for (name,) in connection.execute(_HAVE)} & _INDEXES.keys()

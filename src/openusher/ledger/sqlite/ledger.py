@@ -22,7 +22,7 @@ from openusher.ledger.base import (
     PendingCount,
     PendingGroups,
 )
-from openusher.ledger.sqlite import blocks, store
+from openusher.ledger.sqlite import blocks, indexes, store
 from openusher.ledger.sqlite import search as searching
 from openusher.ledger.sqlite.accounts import insert_account, insert_api_key, read_directory, update_account
 from openusher.ledger.sqlite.batch import TICKET, ticket_of_row
@@ -193,6 +193,12 @@ class SqliteLedger:
     async def check(self, *, quick: bool) -> list[str]:
         # A check reads every page; how long that takes is the operator's own choice.
         return await self._readers.ask_aside(lambda connection: find_faults(connection, quick=quick))
+
+    async def set_indexes(self, *, wanted: bool) -> None:
+        """Make or drop the indexes that `open` speaks of. Raises LedgerUnavailable: they are as before."""
+        if not await self._readers.ask(lambda connection: indexes.are_as(connection, wanted=wanted)):
+            await self._writer.write(lambda connection: indexes.set_indexes(connection, wanted=wanted))
+        self._writer.is_indexed = wanted
 
     async def close(self) -> None:
         await self._readers.close()
