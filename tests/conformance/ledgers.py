@@ -92,6 +92,11 @@ class SqliteBench:
         return self._name
 
     @property
+    def syncs(self) -> int:
+        """How often a file was synced."""
+        return self._disk.syncs
+
+    @property
     def fault(self) -> Fault:
         return self._disk.fault
 
@@ -188,6 +193,7 @@ class Disk(apsw.VFS):
     """A file system that fails on command."""
 
     fault: Fault = Fault.NONE
+    syncs = 0
 
     def __init__(self, name: str, *, is_default: bool = False) -> None:
         super().__init__(name, base=_BASE, makedefault=is_default)
@@ -215,6 +221,7 @@ class _File(apsw.VFSFile):
             if self._disk.fault is Fault.SYNC_ONCE:
                 self._disk.fault = Fault.NONE
             raise apsw.IOError("input/output error")
+        self._disk.syncs += 1
         super().xSync(flags)
 
 
