@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -18,6 +19,7 @@ from tests.sevuclient import Account, Connection
 _START_S_MAX = 60.0
 _STOP_S_MAX = 30.0
 _READY = "usher is ready on "
+_SERVE = ("-m", "openusher", "serve")
 
 
 class Node:
@@ -31,7 +33,7 @@ class Node:
         self,
         data: Path,
         *flags: str,
-        command: tuple[str, ...] = ("-m", "openusher", "serve"),
+        command: tuple[str, ...] = _SERVE,
         within: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
     ) -> None:
@@ -86,8 +88,10 @@ class Node:
         """The id of its process that runs `part` (`ledger` or `attemptlog`); None while there is none."""
         pid = self.process.pid
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            if f"openusher.{part}." in Path(f"/proc/{child}/cmdline").read_text():
-                return int(child)
+            with contextlib.suppress(OSError):
+                # It may end meanwhile.
+                if f"openusher.{part}." in Path(f"/proc/{child}/cmdline").read_text():
+                    return int(child)
         return None
 
     def create_account(self, name: str, *flags: str) -> Account:
@@ -115,9 +119,9 @@ def usher(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subproce
 
 
 @contextmanager
-def running_node(data: Path, *flags: str) -> Iterator[Node]:
+def running_node(data: Path, *flags: str, command: tuple[str, ...] = _SERVE) -> Iterator[Node]:
     """A node on `data` while the context lasts; it must end with status 0."""
-    node = Node(data, *flags).start()
+    node = Node(data, *flags, command=command).start()
     try:
         yield node
     except BaseException:

@@ -2,6 +2,7 @@
 
 `--die-at STEP --after N` kills the process, as kill -9 would, when the shipper reaches STEP for the Nth time.
 `--answer-early` answers attempts before their commit: the fault that the harness must be able to see.
+`--count-s-max` says how long a count may take, and so how soon a log process that hangs is found out.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def main() -> None:
     parser.add_argument("--die-at", type=Step)
     parser.add_argument("--after", type=int, default=1)
     parser.add_argument("--answer-early", action="store_true")
+    parser.add_argument("--count-s-max", type=float, default=3.0)
     given = parser.parse_args()
     left = given.after
 
@@ -67,7 +69,14 @@ def main() -> None:
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    settings = Settings(data=given.data, port=given.port, log=given.log, ship_rows=50, ship_age_s=0.2, count_s_max=3.0)
+    settings = Settings(
+        data=given.data,
+        port=given.port,
+        log=given.log,
+        ship_rows=50,
+        ship_age_s=0.2,
+        count_s_max=given.count_s_max,
+    )
 
     def around_ledger(ledger: Ledger) -> Ledger:
         return cast(Ledger, EarlyAnswers(ledger)) if given.answer_early else ledger

@@ -38,7 +38,10 @@ class Load:
     tickets: list[dict[str, Any]]
     name: str
     asked: list[Asked] = field(default_factory=list)
-    issued: list[dict[str, Any]] = field(default_factory=list)
+    # By key, as answered; and those of which a revocation was asked for, or answered.
+    issued: dict[str, dict[str, Any]] = field(default_factory=dict)
+    revoking: set[str] = field(default_factory=set)
+    revoked: set[str] = field(default_factory=set)
     wrong_counts: list[str] = field(default_factory=list)
     counts: int = 0
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -59,10 +62,11 @@ class Load:
             assert not thread.is_alive(), "the load hangs"
 
     def await_answers(self, number: int) -> None:
-        """Return once `number` more attempts were answered; at the latest when a minute has passed."""
+        """Return once `number` more attempts were answered; within a minute they must be."""
         deadline = time.monotonic() + 60
         goal = self.answered() + number
-        while self.answered() < goal and time.monotonic() < deadline:
+        while (missing := goal - self.answered()) > 0:
+            assert time.monotonic() < deadline, f"{missing} of {number} attempts were not answered within a minute"
             self._stop.wait(0.005)
 
     def answered(self) -> int:
@@ -122,10 +126,32 @@ class Load:
                         uses=3,
                         password=f"{self.name}-{thread}-{number}",
                     )
-                if reply["status"] == "success":
-                    self.issued.append(reply["ticket"])
+                    if reply["status"] != "success":
+                        continue
+                    ticket = reply["ticket"]
+                    self.issued[ticket["key"]] = ticket
+                    if number % 2:
+                        self._revoke(connection, ticket["key"])
             except NO_ANSWER:
                 continue
+
+    def _revoke(self, connection: Connection, key: str) -> None:
+        self.revoking.add(key)
+        if connection.call(self.account, "sevu.revoke", key=key)["status"] == "success":
+            self.revoked.add(key)
+
+    def wrong_tickets(self, connection: Connection) -> list[str]:
+        """Tickets that are gone, or active after a revocation was answered, or inactive though none was asked for."""
+        wrong = []
+        for key in self.issued:
+            reply = connection.call(self.account, "sevu.status", key=key)
+            if reply["code"] != 2021:
+                wrong.append(f"{key} is gone: {reply}")
+            elif key in self.revoked and reply["active"] != "0":
+                wrong.append(f"{key} is active again")
+            elif key not in self.revoking and reply["active"] != "1":
+                wrong.append(f"{key} is not active")
+        return wrong
 
     def _count(self, url: str, thread: int) -> None:
         """Count all the time: a number must lie between what was answered before and what was asked by then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from tests.conftest import Promise
 from tests.crash.load import Load, discrepancies, times_counted
-from tests.nodes import Node, usher
+from tests.crash.openedlog import is_running
+from tests.nodes import Node, running_node, usher
 from tests.sevuclient import Account, Connection
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(1800)]
@@ -21,8 +23,9 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(1800)]
 ROUNDS = int(os.environ.get("USHER_CRASH_ROUNDS", "25"))
 _STEPS = ("assigned", "read", "inserted", "verified", "shipped", "deleted")
 _NODE = ("-m", "tests.crash.crashnode")
-# A round's load is ended by its kill; this only bounds one whose step is never reached.
-_ROUND_S_MAX = 30.0
+# A round's load is ended by its kill; this only bounds one whose step is never reached, or whose log process is not
+# replaced. One that hangs is found out after 4 s.
+_ROUND_S_MAX = 60.0
 
 Crash = Callable[[Node, Load, random.Random], None]
 
@@ -32,31 +35,31 @@ def test_every_answered_attempt_is_counted_once_through_every_crash(tmp_path: Pa
     print(f"seed {seed}: USHER_CRASH_SEED={seed} repeats the kinds and moments of the crashes")
     rng = random.Random(seed)
     data = tmp_path / "data"
-    node = Node(data, command=_NODE).start()
-    account = node.create_account("acme")
-    with node.connect() as connection:
+    with running_node(data, command=_NODE) as node, node.connect() as connection:
+        account = node.create_account("acme")
         tickets = [connection.issue(account, password=f"user{n}|{n}-secret") for n in range(20)]
         tickets.append(connection.issue(account, password="few|few-secret", uses=5))
-    assert node.stop() == 0
-    answered = counts = repeated = 0
+    answered = counts = repeated = issued = revoked = 0
     died_at: list[str] = []
     loads: list[Load] = []
     for number in range(ROUNDS):
         load = Load(account, tickets, name=f"round{number}")
         loads.append(load)
         died_at += _crash_once(data, load, rng, number)
-        node = Node(data, command=_NODE).start()
-        repeated += load.repeat_unanswered(node.url)
-        with node.connect() as connection:
+        with running_node(data, command=_NODE) as node, node.connect() as connection:
+            repeated += load.repeat_unanswered(node.url)
             _compare(connection, account, load)
-            assert all(connection.call(account, "sevu.status", key=t["key"])["code"] == 2021 for t in load.issued)
+            assert load.wrong_tickets(connection) == []
         answered += load.answered()
         counts += load.counts
-        assert node.stop() == 0
+        issued += len(load.issued)
+        revoked += len(load.revoked)
     _compare_all(data, account, tickets, loads)
     if ROUNDS >= 25:
         assert set(died_at) == set(_STEPS)
+        assert min(issued, revoked) > 0
 
+    promise("Durable before answered", tickets_issued=issued, revocations=revoked)
     promise(
         "Counted exactly once",
         kills=ROUNDS,
@@ -82,21 +85,29 @@ def _crash_once(data: Path, load: Load, rng: random.Random, number: int) -> list
         crash = _await_death
     elif number % 4 == 2:
         crash = _kill_door if number % 8 == 2 else _kill_ledger
+    elif number % 8 == 3:
+        crash = _kill_log
     else:
-        crash = _kill_log if number % 8 == 3 else _hang_log
+        crash = _hang_log
+        flags = ("--count-s-max", "1")
     node = Node(data, *flags, command=_NODE).start()
-    load.start(node.url)
     try:
+        load.start(node.url)
         crash(node, load, rng)
     finally:
-        load.stop()
+        # First: the load ends when nobody answers it.
         node.kill()
+        load.stop()
     return steps
 
 
 def _await_death(node: Node, load: Load, rng: random.Random) -> None:
     """By its own hand, as it was told: any other end, or none in time, is a fault."""
-    assert node.process.wait(_ROUND_S_MAX) == -signal.SIGKILL
+    try:
+        status = node.process.wait(_ROUND_S_MAX)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"the node lives on\n{node.log_file.read_text()[-4000:]}") from None
+    assert status == -signal.SIGKILL
 
 
 def _kill_door(node: Node, load: Load, rng: random.Random) -> None:
@@ -124,22 +135,30 @@ def _kill_log(node: Node, load: Load, rng: random.Random) -> None:
 
 
 def _hang_log(node: Node, load: Load, rng: random.Random) -> None:
-    """Stop the log process in its tracks: decisions go on; the door replaces it or fails counts, never miscounts."""
+    """Stop the log process in its tracks: decisions go on; the door finds it out, replaces it, and never miscounts."""
     load.await_answers(rng.randint(50, 300))
-    os.kill(_log_process(node), signal.SIGSTOP)
+    hung = _log_process(node)
+    os.kill(hung, signal.SIGSTOP)
     load.await_answers(rng.randint(100, 600))
+    _log_process(node, other_than=hung)
+    assert not is_running(hung)
+    # And what the new one counts is right, too: `load` compares each.
+    counts, deadline = load.counts, time.monotonic() + _ROUND_S_MAX
+    while load.counts == counts:
+        assert time.monotonic() < deadline, "the new log process answers no count"
+        load.await_answers(1)
     node.process.kill()
 
 
-def _log_process(node: Node) -> int:
+def _log_process(node: Node, *, other_than: int = 0) -> int:
     """The log's process, awaited while the door replaces it."""
     deadline = time.monotonic() + _ROUND_S_MAX
     while time.monotonic() < deadline:
         pid = node.child("attemptlog")
-        if pid is not None:
+        if pid is not None and pid != other_than:
             return pid
         time.sleep(0.01)
-    raise AssertionError("the door has no log process")
+    raise AssertionError("the door has no log process, or still the one that hangs")
 
 
 def _compare(connection: Connection, account: Account, load: Load) -> None:
@@ -150,39 +169,33 @@ def _compare(connection: Connection, account: Account, load: Load) -> None:
 
 def _compare_all(data: Path, account: Account, tickets: list[dict[str, object]], loads: list[Load]) -> None:
     """At the end, the whole: all rounds once more, the use limit, and the node's own check."""
-    node = Node(data, command=_NODE).start()
-    try:
-        with node.connect() as connection:
-            for load in loads:
-                _compare(connection, account, load)
-            few = str(tickets[-1]["key"])
-            assert connection.count(account, key=few, success=1) <= 5
-            allowed = sum(a.allowed for load in loads for a in load.asked if a.key == few)
-            assert allowed <= 5
+    with running_node(data, command=_NODE) as node, node.connect() as connection:
+        for load in loads:
+            _compare(connection, account, load)
+        few = str(tickets[-1]["key"])
+        assert connection.count(account, key=few, success=1) <= 5
+        allowed = sum(a.allowed for load in loads for a in load.asked if a.key == few)
+        assert allowed <= 5
         checked = usher("check", "--data", str(data))
         assert checked.returncode == 0, checked.stdout + checked.stderr
-    finally:
-        assert node.stop() == 0
     checked = usher("check", "--data", str(data))
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_a_node_that_answers_before_its_commit_is_caught(tmp_path: Path) -> None:
     """The null control: were nothing ever lost here, the test above could not fail."""
-    data = tmp_path / "data"
-    node = Node(data, "--answer-early", "--log", "ledger", command=_NODE).start()
-    account = node.create_account("acme")
-    with node.connect() as connection:
-        tickets = [connection.issue(account)]
-    load = Load(account, tickets, name="early")
-    load.start(node.url)
-    load.await_answers(100)
-    node.process.kill()
+    data, flags = tmp_path / "data", ("--log", "ledger")
+    node = Node(data, "--answer-early", *flags, command=_NODE).start()
+    try:
+        account = node.create_account("acme")
+        with node.connect() as connection:
+            load = Load(account, [connection.issue(account)], name="early")
+        load.start(node.url)
+        load.await_answers(100)
+    finally:
+        node.kill()
     load.stop()
-    node.kill()
-    node = Node(data, "--log", "ledger", command=_NODE).start()
-    with node.connect() as connection:
+    with running_node(data, *flags, command=_NODE) as node, node.connect() as connection:
         lost, _ = discrepancies(load.asked, times_counted(connection, account, "early/*"))
-    assert node.stop() == 0
 
     assert lost
