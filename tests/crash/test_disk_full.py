@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Promise
 from tests.nodes import Node, usher
 from tests.sevuclient import Account, Connection
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(180)]
 
+_SMALL = ("--log", "ledger")
 _DISK_MB = 48
+# chDB's own files on top.
+_DISK_WITH_LOG_MB = 160
 # Ends the flood where the disk does not.
 _ATTEMPTS_MAX = 40_000
 _PAGE = "https://shop.example/" + "x" * 2_000
 
 
 @contextmanager
-def _node_on_small_disk(data: Path, *, free_bytes_min: int) -> Iterator[tuple[Node, Path]]:
+def _node_on_small_disk(
+    data: Path, *flags: str, disk_mb: int = _DISK_MB, free_bytes_min: int
+) -> Iterator[tuple[Node, Path]]:
     """A node whose data folder is a file system of its own, and the folder as seen from outside its namespace."""
     data.mkdir()
-    mount = f'mount -t tmpfs -o size={_DISK_MB}m,mode=700 tmpfs "{data}" && exec "$@"'
+    mount = f'mount -t tmpfs -o size={disk_mb}m,mode=700 tmpfs "{data}" && exec "$@"'
     alone = () if os.geteuid() == 0 else ("--user", "--map-root-user")
     within = ("unshare", *alone, "--mount", "sh", "-c", mount, "sh")
     settings = {"USHER_FREE_BYTES_MIN": str(free_bytes_min)}
-    node = Node(data, "--log", "ledger", within=within, settings=settings).start()
+    node = Node(data, *flags, within=within, settings=settings).start()
     try:
         yield node, Path(f"/proc/{node.process.pid}/root{data}")
     finally:
@@ -53,8 +60,11 @@ def _flood(connection: Connection, account: Account, ticket: dict[str, str]) -> 
     raise AssertionError("the disk did not fill up")
 
 
-def test_on_a_full_disk_nothing_answered_is_lost_and_room_brings_the_node_back(tmp_path: Path) -> None:
-    with _node_on_small_disk(tmp_path / "data", free_bytes_min=0) as (node, seen), node.connect() as connection:
+def test_on_a_full_disk_nothing_answered_is_lost_and_room_brings_the_node_back(
+    tmp_path: Path, promise: Promise
+) -> None:
+    disk = _node_on_small_disk(tmp_path / "data", *_SMALL, free_bytes_min=0)
+    with disk as (node, seen), node.connect() as connection:
         account = _account(seen)
         ticket = connection.issue(account)
         filler = seen / "filler"
@@ -68,12 +78,13 @@ def test_on_a_full_disk_nothing_answered_is_lost_and_room_brings_the_node_back(t
         assert counted_full == answered
         assert status == 200
         assert connection.count(account) == answered + 1
-        assert usher("check", "--data", str(seen), "--log", "ledger").returncode == 0
+        assert usher("check", "--data", str(seen), *_SMALL).returncode == 0
+    promise("Durable before answered", attempts_until_the_disk_was_full=answered, lost=0)
 
 
 def test_below_the_least_free_space_starts_are_busy_while_revoking_goes_on(tmp_path: Path) -> None:
     free_bytes_min = 16 * 1024 * 1024
-    disk = _node_on_small_disk(tmp_path / "data", free_bytes_min=free_bytes_min)
+    disk = _node_on_small_disk(tmp_path / "data", *_SMALL, free_bytes_min=free_bytes_min)
     with disk as (node, seen), node.connect() as connection:
         account = _account(seen)
         ticket = connection.issue(account)
@@ -89,3 +100,38 @@ def test_below_the_least_free_space_starts_are_busy_while_revoking_goes_on(tmp_p
         assert ready == 503
         assert connection.count(account) == answered
         assert os.statvfs(seen).f_bavail * os.statvfs(seen).f_frsize > free_bytes_min // 2
+
+
+def test_below_the_least_free_space_what_waits_is_shipped_and_counted(tmp_path: Path, promise: Promise) -> None:
+    free_bytes_min = 64 * 1024 * 1024
+    # Attempts wait for so long that the disk is low by then.
+    flags = ("--log", "chdb", "--ship-age-s", "10")
+    disk = _node_on_small_disk(tmp_path / "data", *flags, disk_mb=_DISK_WITH_LOG_MB, free_bytes_min=free_bytes_min)
+    with disk as (node, seen), node.connect() as connection:
+        account = _account(seen)
+        question = {"key": connection.issue(account)["key"], "password": "a guess"}
+        for _ in range(20):
+            assert connection.authorize(account, **question)[0] == 200
+        free = os.statvfs(seen).f_bavail * os.statvfs(seen).f_frsize
+        (seen / "filler").write_bytes(bytes(free - free_bytes_min // 2))
+        _until(lambda: connection.request("GET", "/readyz")[0] == 503)
+        busy, _ = connection.authorize(account, **question)
+        _until(lambda: _pending(seen) == 0)
+        said = node.log_file.read_text()
+
+        assert busy == 503
+        assert said.index("disk.low") < said.index("block.shipped")
+        assert "disk.enough" not in said
+        assert connection.count(account) == 20
+        assert usher("check", "--data", str(seen)).returncode == 0
+    promise("Counted exactly once", attempts_shipped_from_a_disk_that_is_nearly_full=20)
+
+
+def _pending(data: Path) -> int:
+    return int(json.loads(usher("status", "--data", str(data), "--json").stdout)["pending"])
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
