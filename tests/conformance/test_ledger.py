@@ -81,6 +81,24 @@ async def test_an_auto_slot_is_bound_by_the_first_of_a_batch(ledger: Ledger) -> 
     assert kept.ip == "192.0.2.0/24|198.51.100.7"
 
 
+async def test_an_auto_slot_stays_bound_in_the_next_batch_and_after_a_restart(bench: LedgerBench) -> None:
+    ledger = await bench.open()
+    await ledger.create_account(new_account(1))
+    await commit(ledger, issue(ip="auto"))
+    await commit(ledger, ask(ip="192.0.2.9"))
+    asked = [ask(ip="198.51.100.7"), ask(ip="192.0.2.9")]
+    next_batch = reasons(await commit(ledger, *asked))
+    await ledger.close()
+    ledger = await bench.open()
+    reopened = reasons(await commit(ledger, *asked))
+    kept = await ledger.ticket(1, "k")
+    await ledger.close()
+
+    assert next_batch == reopened == ["Invalid IP Address", ""]
+    assert kept is not None
+    assert kept.ip == "192.0.2.9"
+
+
 async def test_decisions_count_up_and_tell_uses_left_and_expiry(ledger: Ledger) -> None:
     outcomes = await commit(ledger, issue(uses_limit=2, expires_s=4_000_000_000), ask(), ask(key="other"), ask(), ask())
 

@@ -65,6 +65,8 @@ class UsherBesideModel(RuleBasedStateMachine):
 
     # A process for the log takes a second to start.
     restarts_max = 1_000
+    # As a node opens its ledger beside a log.
+    indexed = False
     compared = 0
     compared_beside = 0
     shipped_by_itself = 0
@@ -89,7 +91,7 @@ class UsherBesideModel(RuleBasedStateMachine):
         return self.runner.run(work)
 
     async def start(self, attempt_log: AttemptLog, *, rows_min: int = 1, ships: bool = True) -> None:
-        ledger = await SqliteLedger.open(self.folder / "ledger.db")
+        ledger = await SqliteLedger.open(self.folder / "ledger.db", indexed=self.indexed)
         await attempt_log.start()
         gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: self.wall_ms)
         shipper = Shipper(
@@ -331,6 +333,8 @@ class UsherBesideModel(RuleBasedStateMachine):
 
 
 class WithoutALog(UsherBesideModel):
+    indexed = True
+
     def make_log(self) -> AttemptLog:
         return LedgerOnlyLog()
 
