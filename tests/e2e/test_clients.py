@@ -140,6 +140,19 @@ def test_flosports_issues_reads_and_revokes_a_ticket(tap: Tap, account: Account,
     assert answer["reason"] == "Ticket Revoked"
 
 
+def test_flosports_may_set_the_timestamp_which_then_sits_behind_the_command(tap: Tap, account: Account) -> None:
+    rules = {"app": "foo", "video": "foo*", "pass": "secret/é", "ip": "auto/24", "uses": "10"}
+    timestamp = int(time.time()) - 60
+    issued = flosports(tap, account, "sevu.request", **rules, expires="+1 week", timestamp=str(timestamp))
+    text = tap.last_text()
+
+    order = "api_key cdn command timestamp app expires ip pass uses video signature"
+    assert order.split() == names_in(text)
+    assert f'"command":"sevu.request","timestamp":{timestamp},"app"' in text
+    assert issued == flosports(tap, account, "sevu.status", key=issued["key"], timestamp=str(timestamp))
+    assert names_in(tap.last_text()) == ["api_key", "cdn", "command", "timestamp", "key", "signature"]
+
+
 def test_flosports_sees_the_last_use_and_the_uses_that_are_left(
     tap: Tap, account: Account, connection: Connection
 ) -> None:

@@ -7,13 +7,16 @@ foreach (array_slice($argv, 3) as $pair) {
     list($name, $value) = explode('=', $pair, 2);
     $params[$name] = $name === 'uses' ? (int) $value : $value;
 }
+// A timestamp of the caller's own sits behind the command, the client's own comes last.
+$set = array_intersect_key($params, array('timestamp' => true));
+$params = array_diff_key($params, $set);
 // Their service description lists the parameters by name, the account's first.
 ksort($params);
 $request = array(
     'api_key' => getenv('USHER_API_KEY'),
     'cdn' => (int) getenv('USHER_CDN'),
     'command' => $command,
-) + $params + array('timestamp' => time());
+) + array_map('intval', $set) + $params + array('timestamp' => time());
 $request['signature'] = base64_encode(hash_hmac('sha256', json_encode($request), getenv('USHER_SECRET'), true));
 
 $ch = curl_init($url);
