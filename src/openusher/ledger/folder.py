@@ -71,7 +71,7 @@ def hold_folder(path: Path, *, create: bool = True) -> DataFolder:
     """
     try:
         if create:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make(path)
         _refuse_foreign(path, create=create)
         if path.stat().st_mode & 0o077:
             # It holds secrets in clear: tickets' passes and the keys that sign.
@@ -102,6 +102,19 @@ def _take(lock: int) -> bool:
             time.sleep(0.05)
         else:
             return True
+
+
+def _make(path: Path) -> None:
+    """Make the folder and its parents where they are missing, each name synced: a power cut would take with it all
+    that was synced inside. The names of its own files are synced by SQLite."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in reversed(missing):
+        parent = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
 
 
 def _refuse_foreign(path: Path, *, create: bool) -> None:
