@@ -15,7 +15,7 @@ from openusher.attemptlog.engine import Lane, Statement
 from openusher.attemptlog.schema import DATABASE, TABLES
 from openusher.model.block import COLUMNS
 from tests.conftest import Promise
-from tests.nodes import Node, usher
+from tests.nodes import Node, running_node, usher
 from tests.sevuclient import Account
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(240)]
@@ -30,9 +30,8 @@ _SHIP_OFTEN = ("--ship-rows", str(_BLOCK_ROWS))
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Account]:
     """A stopped node's data folder with several shipped blocks, and its account."""
     data = tmp_path_factory.mktemp("damage") / "data"
-    node = Node(data, *_SHIP_OFTEN).start()
-    account = node.create_account("acme")
-    with node.connect() as connection:
+    with running_node(data, *_SHIP_OFTEN) as node, node.connect() as connection:
+        account = node.create_account("acme")
         ticket = connection.issue(account)
         for _ in range(3):
             for _ in range(_BLOCK_ROWS):
@@ -40,7 +39,6 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Account]:
             while _status(data)["pending"]:
                 pass
         assert connection.count(account) == 3 * _BLOCK_ROWS
-    assert node.stop() == 0
     return data, account
 
 
