@@ -190,6 +190,36 @@ def test_a_connection_is_kept_for_many_requests(account: Account, raw: RawConnec
         assert (answer.status, answer.headers.get("connection")) == (200, None)
 
 
+def test_a_connection_is_kept_while_it_is_idle_whatever_was_answered(node: Node, account: Account) -> None:
+    asked = request("POST", DOOR, question_body(size=200), authorization=bearer(account))
+    refused = request("POST", DOOR, b"{}", authorization="Bearer nobody's")
+    with RawConnection(node.url) as allowed, RawConnection(node.url) as stranger:
+        for connection, sent in ((allowed, asked), (stranger, refused)):
+            connection.send(sent)
+            assert connection.answer().status in (200, 401)
+        # Were the clock of a request still running, it would be over by then.
+        for connection in (allowed, stranger):
+            connection.socket.settimeout(REQUEST_S_MAX / 2 + 1)
+            with pytest.raises(TimeoutError):
+                connection.socket.recv(1)
+        for connection, sent in ((allowed, asked), (stranger, refused)):
+            connection.socket.settimeout(20)
+            connection.send(sent)
+            assert connection.answer().status in (200, 401)
+
+
+def test_questions_sent_ahead_are_answered_in_order(account: Account, raw: RawConnection) -> None:
+    ids = [f"0192e4a8-7c3f-7d52-9f0a-{number:012x}" for number in range(20)]
+    bodies = [json.dumps({"app": "a", "video": "v", "ip": "192.0.2.1", "attempt_id": each}).encode() for each in ids]
+    last = request("POST", DOOR, bodies[-1], authorization=bearer(account), connection="close")
+    raw.send(b"".join([*(request("POST", DOOR, body, authorization=bearer(account)) for body in bodies[:-1]), last]))
+    received = raw.rest().decode()
+
+    assert received.count("HTTP/1.1 200 OK") == 20
+    positions = [received.index(each) for each in ids]
+    assert positions == sorted(positions)
+
+
 def test_requests_sent_ahead_are_answered_in_order(account: Account, raw: RawConnection) -> None:
     names = [f"x{number}" for number in range(20)]
     bodies = [

@@ -84,16 +84,16 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_receiving = True
         super().data_received(data)
         self._is_receiving = False
-        if self._short is not None:
-            cycle, self._short = self._short, None
-            self._go_short_way(cycle)
+        short, self._short = self._short, None
+        if short is not None:
+            self._go_short_way(short)
         # Most requests come in one piece and are under way here: they pay for a few comparisons.
         if self._in_headers:
             if self._later_bytes > HEADER_BYTES_MAX:
                 self._end(_TOO_LARGE)
             elif self._deadline is None:
                 self._expect_headers()
-        elif self._deadline is None and self.cycle is not None and self.cycle.response_complete:
+        elif short is None and self._deadline is None and self.cycle is not None and self.cycle.response_complete:
             # Line ends between requests, or a body that nobody reads: they stop the clock of an idle connection.
             self._expect_headers()
 
