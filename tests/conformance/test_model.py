@@ -65,7 +65,6 @@ class UsherBesideModel(RuleBasedStateMachine):
 
     # A process for the log takes a second to start.
     restarts_max = 1_000
-    # As a node opens its ledger beside a log.
     indexed = False
     compared = 0
     compared_beside = 0

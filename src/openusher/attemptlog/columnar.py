@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -79,6 +80,7 @@ class ColumnarLog:
         self._engine = engine
         self._seconds_max = {Lane.INSERT: _INSERT_S_MAX, Lane.COUNT: count_s_max, Lane.CHECK: _CHECK_S_MAX}
         self._table_engine = table_engine
+        self._drawn = secrets.token_hex(4)
 
     @property
     def ships(self) -> bool:
@@ -97,7 +99,9 @@ class ColumnarLog:
 
     async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
         data = await asyncio.to_thread(_numbered, rows, block)
-        text = insert_statement(block, table=_known(table), seconds_max=_INSERT_S_MAX)
+        # Not only by its starts, which begin anew with the door.
+        life = f"{self._drawn}-{self._engine.starts}"
+        text = insert_statement(block, table=_known(table), life=life, seconds_max=_INSERT_S_MAX)
         await self._engine.execute(Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX, data=data))
 
     async def held(self, number: int, *, table: str) -> Held:

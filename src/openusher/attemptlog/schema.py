@@ -137,12 +137,16 @@ def settings_clause(*, seconds_max: float) -> str:
     return "SETTINGS " + _assignments(_statement_settings(seconds_max))
 
 
-def insert_statement(block: Block, *, table: str, seconds_max: float) -> str:
-    """The head of the insert of `block`; its rows follow in the order of `COLUMNS`, then block and incarnation."""
+def insert_statement(block: Block, *, table: str, life: str, seconds_max: float) -> str:
+    """The head of the insert of `block`; its rows follow in the order of `COLUMNS`, then block and incarnation.
+
+    `life` names the engine's process: a kill can leave a token without its part (seen in 26.9, once in some hundred),
+    and the next process would then drop the block without a word.
+    """
     assert table in TABLES
     columns = [f"{name}_hex" if form == "address" else name for name, form in COLUMNS]
     # A setting cannot be bound; both parts are numbers of the ledger and the name is ours.
-    token = f"'{block.incarnation:d}-{block.number:d}-{table}'"
+    token = f"'{block.incarnation:d}-{block.number:d}-{table}-{life}'"
     settings = {**_statement_settings(seconds_max), **_EVERY_INSERT, "insert_deduplication_token": token}
     named = ", ".join((*columns, "block", "incarnation"))
     return f"INSERT INTO {DATABASE}.{table} ({named}) SETTINGS {_assignments(settings)}"
