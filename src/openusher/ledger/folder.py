@@ -20,6 +20,7 @@ ADMIN_SOCKET = "admin.sock"
 _LOCK_FILE = "lock"
 # A disk that does not come back within this is one that an operator has to look at.
 _DYING_S_MAX = 10.0
+_DYING_LOOK_S = 0.05
 # What a folder may hold that is still to become a data folder: a first start that failed, a disk of its own.
 _OF_AN_EMPTY_FOLDER = frozenset({_LOCK_FILE, "lost+found"})
 
@@ -99,7 +100,7 @@ def _take(lock: int) -> bool:
             holder = _read_holder(lock)
             if holder is None or Path(f"/proc/{holder.pid}").exists() or time.monotonic() > deadline:
                 return False
-            time.sleep(0.05)
+            time.sleep(_DYING_LOOK_S)
         else:
             return True
 

@@ -48,8 +48,8 @@ _OLDEST_UNSHIPPED = """
 SELECT number, incarnation, first_id, last_id, rows, digest, shipped FROM blocks
 WHERE NOT shipped ORDER BY number LIMIT 1
 """
-# A page of them as one row: a thread that steps row by row waits for the busy loop's GIL at each, and a year of blocks
-# is half a million.
+# A page of them as one row: a thread that steps row by row waits for the other threads' GIL at each, and a year of
+# blocks is half a million.
 _PAGE_BLOCKS = 2_000
 _PAGE = f"""
 SELECT json_group_array(json_object(

@@ -20,7 +20,7 @@ CHECKPOINT_PAGES = 4_000
 # each time; but for the largest batches, whose pages are more than that whenever one looks.
 _LAST_PAGES = 256
 _TURNS_BESIDE_MAX = 4
-# To look costs a wait for the GIL. So many commits of the largest batches are a fraction of CHECKPOINT_PAGES.
+# To look is a statement more. So many commits of the largest batches are a fraction of CHECKPOINT_PAGES.
 _COMMITS_A_LOOK = 8
 
 log = logging.getLogger(__name__)
