@@ -19,7 +19,8 @@ from openusher.node import Seams, open_node
 from openusher.settings import Settings
 from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
-from openusher.web.connection import ShortWay, connection_class
+from openusher.web.connection import BoundedConnection
+from openusher.web.shortway import ShortWay, ShortWayConnection
 
 _BACKLOG = 2_048
 # Requests under way may finish; a commit takes milliseconds, a count at most its own limit.
@@ -65,9 +66,15 @@ def _raise_descriptor_limit() -> None:
 
 
 def http_config(app: Any, settings: Settings, *, short_way: ShortWay | None = None) -> uvicorn.Config:
+    # The server makes its connections itself and passes nothing on: a class with a node's settings.
+    settled: dict[str, Any] = {"request_s_max": settings.request_s_max}
+    if short_way is None:
+        connection = type("Connection", (BoundedConnection,), settled)
+    else:
+        connection = type("Connection", (ShortWayConnection,), {**settled, "short_way": short_way})
     return uvicorn.Config(
         app,
-        http=connection_class(request_s_max=settings.request_s_max, short_way=short_way),
+        http=connection,
         ws="none",
         lifespan="off",
         loop="uvloop",

@@ -1,0 +1,151 @@
+"""A short way through the server for the hottest path: no scope, no task, no messages, which are most of its cost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from openusher.web.asgi import BODY_BYTES_MAX, JSON, Headers, Respond
+from openusher.web.connection import BoundedConnection
+
+log = logging.getLogger(__name__)
+
+
+class ShortWay(Protocol):
+    """What answers POSTs to one path that came whole. All others reach the application, which answers alike."""
+
+    path: str
+
+    def ask(self, headers: Headers, body: bytes, answer: Respond) -> None:
+        """Call `answer` when it is known, now or later."""
+        ...
+
+
+class _Nobody:
+    """Nobody waits for the messages of a request that has none."""
+
+    def set(self) -> None: ...
+
+
+class _ShortRequest:
+    """A request on the short way: for the server, which asks it only for these, the one that is under way."""
+
+    __slots__ = ("_connection", "disconnected", "keep_alive", "response_complete")
+
+    message_event = _Nobody()
+
+    def __init__(self, connection: ShortWayConnection, *, keep_alive: bool) -> None:
+        self._connection = connection
+        self.keep_alive = keep_alive
+        self.response_complete = False
+        self.disconnected = False
+
+    def answer(self, status: int, body: bytes, headers: Headers) -> None:
+        if not self.disconnected:
+            self.response_complete = True
+            self._connection.send_answer(status, body, headers, keep_alive=self.keep_alive)
+
+
+class ShortWayConnection(BoundedConnection):
+    """Reads a request with the server's own parser, and hands it to `short_way` if it is one for that; whatever is
+    unusual about it, or about when it comes, goes through the server and the application."""
+
+    short_way: ShortWay
+
+    # Whether what is being read may still go the short way.
+    _may_be_short = False
+    _keep_alive = True
+    _body = b""
+    _direct: Any
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._direct = transport
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._may_be_short and not self._in_headers and not self._direct.is_closing():
+            # The rest of its body is still to come.
+            self._take_usual_way()
+
+    def on_message_begin(self) -> None:
+        # Not one that was sent before its turn.
+        if self.cycle is None or self.cycle.response_complete:
+            self._may_be_short = True
+            self.url, self.headers, self._body = b"", [], b""
+            self.expect_100_continue = False
+            self._begin_headers()
+        else:
+            super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        if not self._may_be_short:
+            super().on_headers_complete()
+        elif (
+            self.url == self.short_way.path.encode()
+            and self.parser.get_method() == b"POST"
+            and not self.parser.should_upgrade()
+        ):
+            self._end_headers()
+            self._keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        else:
+            self._take_usual_way()
+
+    def on_body(self, body: bytes) -> None:
+        if self._may_be_short:
+            self._body = self._body + body if self._body else body
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._may_be_short:
+            super().on_message_complete()
+        elif len(self._body) > BODY_BYTES_MAX or self.flow.write_paused:
+            self._take_usual_way()
+            super().on_message_complete()
+        else:
+            self._may_be_short = False
+            self._disarm()
+            self._go_short_way()
+
+    def _take_usual_way(self) -> None:
+        """From where the server would be if it had had the request from its beginning."""
+        self._may_be_short = False
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        HttpToolsProtocol.on_message_begin(self)
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+        if self._body:
+            super().on_body(self._body)
+
+    def _go_short_way(self) -> None:
+        request = _ShortRequest(self, keep_alive=self._keep_alive)
+        self.cycle = request  # type: ignore[assignment]
+        try:
+            self.short_way.ask(self.headers, self._body, request.answer)
+        except Exception:
+            # As the server does with an application's.
+            log.exception("request.failed")
+            request.keep_alive = False
+            request.answer(500, b'{"error":{"field":"","message":"failed; see the node\'s log"}}', [JSON])
+
+    def send_answer(self, status: int, body: bytes, headers: Headers, *, keep_alive: bool) -> None:
+        """Write it whole, and let the server go on as after an answer of the application."""
+        if self._direct.is_closing():
+            return
+        parts = [STATUS_LINE[status]]
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        if not keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"content-length: %d\r\n\r\n%b" % (len(body), body))
+        self._direct.write(b"".join(parts))
+        if not keep_alive:
+            self._direct.close()
+        self.on_response_complete()
