@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.rawhttp import request
+from tests.e2e.rawhttp import RawConnection, request
 from tests.nodes import running_node
 from tests.sevuclient import Account, Connection, signed_text
 
@@ -145,8 +145,8 @@ def test_headers_and_body_share_the_time_of_a_request(
 
 
 def test_a_connection_is_closed_on_which_only_leftovers_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Line ends between requests, or the rest of a body that was refused: both stop the clock of an idle connection."""
-    monkeypatch.setenv("USHER_REQUEST_S_MAX", "1")
+    """Line ends between requests, or the rest of a body that was refused: such a connection is an idle one."""
+    monkeypatch.setenv("USHER_KEEP_ALIVE_S", "1")
 
     async def hold(url: str) -> list[bytes]:
         ends = Sender(request("GET", "/healthz"), b"\r\n")
@@ -160,3 +160,20 @@ def test_a_connection_is_closed_on_which_only_leftovers_come(tmp_path: Path, mon
 
     assert [each.count(b"HTTP/1.1 ") for each in received] == [1, 1]
     assert [each.startswith(b"HTTP/1.1 200 OK") for each in received] == [True, True]
+
+
+def test_a_connection_is_closed_when_it_has_been_idle_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("USHER_KEEP_ALIVE_S", "1")
+    with running_node(tmp_path / "data", "--log", "ledger") as node, RawConnection(node.url) as connection:
+        began = time.monotonic()
+        # Longer than an idle one lives, and then some.
+        while time.monotonic() - began < 2.5:
+            for asked in (request("GET", "/healthz"), request("POST", "/v1/authorize", b"{}")):
+                connection.send(asked)
+                assert connection.answer().status in (200, 401)
+            time.sleep(0.3)
+        answered = time.monotonic()
+        assert connection.rest() == b""
+        assert 0.5 < time.monotonic() - answered < 3

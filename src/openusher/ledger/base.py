@@ -21,13 +21,13 @@ BATCH_OPERATIONS_MAX = 512
 ANSWER_KEPT_MS = 3_600_000
 
 
-class Decide(msgspec.Struct, frozen=True, tag=True):
+class Decide(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Decide and record one attempt."""
 
     request: AttemptRequest
 
 
-class Issue(Discreet, frozen=True, tag=True, kw_only=True):
+class Issue(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):
     """Create a ticket. `replay_digest` with `api_key` must be new; it is kept until `replay_until_ms` has passed."""
 
     ticket: NewTicket
@@ -36,7 +36,7 @@ class Issue(Discreet, frozen=True, tag=True, kw_only=True):
     replay_until_ms: int = 0
 
 
-class Revoke(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class Revoke(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=True):
     """Revoke a ticket for ever. One already revoked is no error; one unknown is."""
 
     cdn: int

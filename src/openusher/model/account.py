@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 from hashlib import sha256
 
 import msgspec
@@ -63,6 +64,8 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     token_digest: str
 
 
+# Edges are few, and each shows its token with every question.
+@lru_cache(maxsize=1024)
 def token_digest(token: str) -> str:
     """What is kept of an edge token. A plain hash is enough: tokens are 256 random bits, nothing to guess."""
     return sha256(token.encode(errors="surrogatepass")).hexdigest()

@@ -40,7 +40,7 @@ class Cut(IntFlag):
     USER_AGENT = 128
 
 
-class AttemptRequest(Discreet, frozen=True, kw_only=True):
+class AttemptRequest(Discreet, frozen=True, array_like=True, kw_only=True):
     """The question an edge asks. Texts are storable and within their limits (`cut` says which had to be shortened, and
     `uncut` is then a digest of what these were), addresses are numbers of 128 bits (`server_ip` may be NOT_SAID).
     `attempt_id` is the edge's own UUID or empty."""
@@ -75,7 +75,7 @@ class Verdict(msgspec.Struct, frozen=True):
     bound_ip: str | None = None
 
 
-class Decision(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=True):
     """What Usher answers an attempt. `attempt` is its number in the log; 0 for a repeat that could not be confirmed.
     `expires_s` and `uses_left` are None where no ticket was opened (and `uses_left` for an unlimited one)."""
 

@@ -30,9 +30,10 @@ class NewTicket(Discreet, frozen=True, kw_only=True):
     key: str
 
 
-class Ticket(Discreet, frozen=True, tag=True, kw_only=True):
+class Ticket(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):
     """A ticket as it stands. Times are unix seconds; `used_s` 0: never used. Uses are kept as allowed and taken, so
-    that nothing is ever counted down past zero. `ip` is the text as given, its bound `auto` slots replaced."""
+    that nothing is ever counted down past zero. `ip` is the text as given, its bound `auto` slots replaced. The order
+    of the fields is that of the columns which the SQLite ledger reads."""
 
     number: int
     cdn: int

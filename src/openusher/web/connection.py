@@ -49,6 +49,8 @@ class BoundedConnection(HttpToolsProtocol):
     _first_bytes = 0
     _later_bytes = 0
     _deadline: asyncio.TimerHandle | None = None
+    # When the last answer was sent, by the loop's clock.
+    _idle_from = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._answers = OneWrite(transport)
@@ -57,6 +59,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        super()._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -75,14 +78,6 @@ class BoundedConnection(HttpToolsProtocol):
                 self._end(_TOO_LARGE)
             elif self._deadline is None:
                 self._expect_headers()
-        elif (
-            self._deadline is None
-            and self.timeout_keep_alive_task is None
-            and self.cycle is not None
-            and self.cycle.response_complete
-        ):
-            # Line ends between requests, or a body that nobody reads: they stop the clock of an idle connection.
-            self._expect_headers()
 
     def on_message_begin(self) -> None:
         self._begin_headers()
@@ -113,9 +108,38 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """As in the base class, but for the clock of an idle connection: to set one at each answer, and to stop it at
+        each request, takes longer than to parse a request."""
         # An answer to HEAD ends with its head.
         self._answers.flush()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_from = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._watch_idleness(self.timeout_keep_alive)
+
+    def _watch_idleness(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._in_headers or not self.cycle.response_complete:
+            # Its answer sets the clock anew.
+            return
+        left = self._idle_from + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._watch_idleness(left)
+        else:
+            self.transport.close()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """The base class stops the clock when anything comes; here it finds out by itself."""
 
     def send_400_response(self, msg: str) -> None:
         """As in the base class, which calls it for whatever the parser or a callback of ours raises."""

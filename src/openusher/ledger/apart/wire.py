@@ -46,7 +46,7 @@ class End(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Close the ledger and exit."""
 
 
-class Failure(msgspec.Struct, frozen=True, tag=True):
+class Failure(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """One of our errors: its class, its text and what else it holds."""
 
     kind: str

@@ -23,6 +23,8 @@ from openusher.rules import decide, has_expired
 Row = tuple[Any, ...]
 _encoder = msgspec.json.Encoder()
 _row_decoder = msgspec.json.Decoder(list[Row])
+# Not strict: SQLite says 1 for true.
+_ticket_decoder = msgspec.json.Decoder(list[Ticket], strict=False)
 
 # More than a batch can add, so that what expires never piles up.
 _PRUNED_ROWS_MAX = 1_000
@@ -33,7 +35,7 @@ TICKET = f"SELECT {_TICKET_COLUMNS} FROM tickets WHERE cdn = ? AND key = ?"
 _READ = """
 SELECT
   (SELECT json_group_array(json_array(
-      number, cdn, t.key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s))
+      'Ticket', number, cdn, t.key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s))
     FROM jsonb_each(?1) AS name CROSS JOIN tickets AS t ON cdn = name.value ->> 0 AND t.key = name.value ->> 1),
   (SELECT json_group_array(json_array(cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s))
     FROM jsonb_each(?2) AS name CROSS JOIN answers ON cdn = name.value ->> 0 AND attempt_id = name.value ->> 1),
@@ -63,6 +65,11 @@ DELETE FROM replays WHERE (api_key, digest) IN (
   SELECT api_key, digest FROM replays WHERE until_ms < ? LIMIT {_PRUNED_ROWS_MAX})
 """
 _NUMBER = "UPDATE node SET clock_ms = ?, last_batch = ?, last_attempt = ?"
+
+
+# Members of an enumeration are looked up anew wherever they are named, which is a tenth of a decision.
+_ACCEPTED = Reason.NONE
+_WITHOUT_TICKET = (Reason.INVALID_TOKEN, Reason.MISSING_TOKEN)
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,23 +146,21 @@ class Batch:
         answer_names: set[tuple[int, str]] = set()
         replay_names: set[tuple[str, str]] = set()
         for operation in operations:
-            match operation:
-                case Decide(request):
-                    ticket_names.add((request.cdn, request.key))
-                    if request.attempt_id:
-                        answer_names.add((request.cdn, request.attempt_id))
-                case Issue():
-                    ticket_names.add((operation.ticket.cdn, operation.ticket.key))
-                    if operation.replay_digest:
-                        replay_names.add((operation.api_key, operation.replay_digest))
-                case Revoke():
-                    ticket_names.add((operation.cdn, operation.key))
+            if isinstance(operation, Decide):
+                request = operation.request
+                ticket_names.add((request.cdn, request.key))
+                if request.attempt_id:
+                    answer_names.add((request.cdn, request.attempt_id))
+            elif isinstance(operation, Issue):
+                ticket_names.add((operation.ticket.cdn, operation.ticket.key))
+                if operation.replay_digest:
+                    replay_names.add((operation.api_key, operation.replay_digest))
+            else:
+                ticket_names.add((operation.cdn, operation.key))
         ((tickets, answers, replays),) = self._connection.execute(
             _READ, (_json(ticket_names), _json(answer_names), _json(replay_names))
         )
-        for row in _rows(tickets):
-            ticket = ticket_of_row(row)
-            self._tickets[ticket.cdn, ticket.key] = ticket
+        self._tickets = {(ticket.cdn, ticket.key): ticket for ticket in _ticket_decoder.decode(tickets)}
         for cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s in _rows(answers):
             if at_ms >= self._now_ms - ANSWER_KEPT_MS:
                 decision = Decision(reason=Reason(reason), attempt=attempt, uses_left=uses_left, expires_s=expires_s)
@@ -163,13 +168,11 @@ class Batch:
         self._replays = {(api_key, digest) for api_key, digest in _rows(replays)}
 
     def _carry_out(self, operation: Operation) -> Outcome:
-        match operation:
-            case Decide(request):
-                return self._decide(request)
-            case Issue():
-                return self._issue(operation)
-            case Revoke():
-                return self._revoke(operation)
+        if isinstance(operation, Decide):
+            return self._decide(operation.request)
+        if isinstance(operation, Issue):
+            return self._issue(operation)
+        return self._revoke(operation)
 
     def _decide(self, request: AttemptRequest) -> Outcome:
         ticket = self._tickets.get((request.cdn, request.key))
@@ -183,7 +186,7 @@ class Batch:
                 return self._repeated(answer.decision, ticket)
         verdict = decide(ticket, request, now_ms=self._now_ms)
         self._last_attempt += 1
-        if verdict.reason is Reason.NONE:
+        if verdict.reason is _ACCEPTED:
             assert ticket is not None
             ticket = self._change(
                 ticket,
@@ -192,7 +195,7 @@ class Batch:
                 ip=verdict.bound_ip or ticket.ip,
             )
         # Whoever cannot name the ticket's pass learns nothing of the ticket.
-        known = ticket if verdict.reason not in (Reason.INVALID_TOKEN, Reason.MISSING_TOKEN) else None
+        known = None if verdict.reason in _WITHOUT_TICKET else ticket
         decision = Decision(
             reason=verdict.reason,
             attempt=self._last_attempt,
