@@ -1,0 +1,1 @@
+"""Real media servers, the media that they serve and a player, for tests."""
