@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: run serve test test-quick crash bench lint format clean packages
+.PHONY: run serve test test-quick crash bench bench-followup lint format clean packages
 
 run: $(READY)
 	@$(BIN)/usher demo
@@ -30,6 +30,10 @@ crash: $(TESTREADY)
 SIZE ?= 1m
 bench: $(TESTREADY)
 	@$(BIN)/python -m bench --size $(SIZE)
+
+# Follow-ups of live sessions beside a constant answer, and beside decisions.
+bench-followup: $(TESTREADY)
+	@$(BIN)/python -m bench.followup
 
 lint: $(TESTREADY)
 	@$(BIN)/ruff check

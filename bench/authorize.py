@@ -26,9 +26,12 @@ def write_questions(folder: Path, *, tickets: int) -> Path:
     return bodies
 
 
-def measure_authorize(server: Server, account: Account, bodies: Path, *, connections: int, seconds: float) -> Report:
+def measure_authorize(
+    server: Server, account: Account, bodies: Path, *, connections: int, seconds: float, rate: float | None = None
+) -> Report:
+    """As fast as it goes, or at `rate` questions a second."""
     token = account.edge_token.reveal()
-    return _measure(server, token, bodies, '"attempt_id":', connections=connections, seconds=seconds)
+    return _measure(server, token, bodies, '"attempt_id":', connections=connections, seconds=seconds, rate=rate)
 
 
 def measure_constant(server: Server, bodies: Path, *, connections: int, seconds: float) -> Report:
@@ -37,7 +40,16 @@ def measure_constant(server: Server, bodies: Path, *, connections: int, seconds:
     return _measure(server, "x" * 43, bodies, ANSWER.decode(), connections=connections, seconds=seconds)
 
 
-def _measure(server: Server, token: str, bodies: Path, expected: str, *, connections: int, seconds: float) -> Report:
+def _measure(
+    server: Server,
+    token: str,
+    bodies: Path,
+    expected: str,
+    *,
+    connections: int,
+    seconds: float,
+    rate: float | None = None,
+) -> Report:
     return run_load(
         Load(
             host=server.host,
@@ -49,5 +61,6 @@ def _measure(server: Server, token: str, bodies: Path, expected: str, *, connect
             connections=connections,
             warmup_s=max(0.5, seconds / 4),
             seconds=seconds,
+            rate=rate,
         )
     )

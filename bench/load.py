@@ -22,7 +22,9 @@ _ANSWER_S_MAX = 60.0
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """What to send where. `bodies` is a file with one request body a line; in a random order again and again, or,
-    where `once`, each one time until they are used up. An answer that has not `expected` in it is a failure."""
+    where `once`, each one time until they are used up. With the method GET there are no bodies: a line is then JSON
+    with the headers that its request has beside the others. An answer that has not `expected` in it is a failure.
+    `rate` is what all connections together send at most, in requests a second."""
 
     host: str
     port: int
@@ -34,6 +36,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     warmup_s: float
     seconds: float
     once: bool = False
+    method: str = "POST"
+    rate: float | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +93,7 @@ class _Run:
         self._unsent = iter(requests) if load.once else None
         self._chance = random.Random(load.connections).random
         self.expected = load.expected.encode()
+        self.pause_s = load.connections / load.rate if load.rate else 0.0
         self.measure_from = self.send_until = 0.0
         self.sent = self.answered = 0
         self.failure = ""
@@ -143,8 +148,13 @@ class _Connection(asyncio.Protocol):
         if size is None or len(received) < size:
             return
         self._received = b""
-        self._run.take_answer(self._began, time.perf_counter(), received)
-        self.send_next()
+        now = time.perf_counter()
+        self._run.take_answer(self._began, now, received)
+        wait_s = self._began + self._run.pause_s - now
+        if wait_s > 0:
+            asyncio.get_running_loop().call_later(wait_s, self.send_next)
+        else:
+            self.send_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done.done():
@@ -169,11 +179,16 @@ def _answer_size(received: bytes) -> int | None:
     return head + 4 + int(received[at + 16 : received.find(b"\r\n", at)])
 
 
+def _header_lines(headers: dict[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
+
 def _requests(load: Load) -> list[bytes]:
-    head = f"POST {load.path} HTTP/1.1\r\nhost: {load.host}:{load.port}\r\n"
-    head += "".join(f"{name}: {value}\r\n" for name, value in load.headers.items())
-    start = head.encode()
+    head = f"{load.method} {load.path} HTTP/1.1\r\nhost: {load.host}:{load.port}\r\n"
+    start = head.encode() + _header_lines(load.headers)
     bodies = Path(load.bodies).read_bytes().splitlines()
+    if load.method == "GET":
+        return [start + _header_lines(msgspec.json.decode(line, type=dict[str, str])) + b"\r\n" for line in bodies]
     return [b"%scontent-length: %d\r\n\r\n%s" % (start, len(body), body) for body in bodies]
 
 

@@ -10,8 +10,22 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 from openusher.errors import Busy, CallerError
-from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Drawn, Issue, Ledger, Operation, Outcome, Revoke
+from openusher.ledger.base import (
+    BATCH_OPERATIONS_MAX,
+    Decide,
+    Done,
+    Drawn,
+    EndSessions,
+    Issue,
+    Ledger,
+    Operation,
+    Outcome,
+    Revoke,
+    SeeSessions,
+    Start,
+)
 from openusher.model.attempt import AttemptRequest, Decision
+from openusher.model.session import Started
 from openusher.model.ticket import Ticket
 
 # How much the newest commit counts in the commit time that waiting is judged by.
@@ -52,6 +66,10 @@ class Gate:
         """Decide and record an attempt. Raises AttemptIdReused, Busy and the ledger's errors."""
         return cast("asyncio.Future[Decision]", self._submit(Decide(request)))
 
+    def start(self, start: Start) -> asyncio.Future[Decision | Started]:
+        """As `decide`, of a start that opens or joins a session."""
+        return cast("asyncio.Future[Decision | Started]", self._submit(start))
+
     def issue(self, issue: Issue) -> Awaitable[Ticket]:
         """Create a ticket. Raises ReplayedCommand, AlreadyExists, Busy and the ledger's errors."""
         return cast(Awaitable[Ticket], self._submit(issue))
@@ -59,6 +77,10 @@ class Gate:
     def revoke(self, revoke: Revoke) -> Awaitable[Ticket]:
         """Revoke a ticket. Raises UnknownTicket, Busy and the ledger's errors."""
         return cast(Awaitable[Ticket], self._submit(revoke))
+
+    def see_to(self, operation: SeeSessions | EndSessions) -> Awaitable[Done]:
+        """Write what became of sessions. Raises Busy and the ledger's errors."""
+        return cast(Awaitable[Done], self._submit(operation))
 
     def _submit(self, operation: Operation) -> asyncio.Future[Outcome]:
         self._admit(operation)
@@ -71,7 +93,7 @@ class Gate:
     def _admit(self, operation: Operation) -> None:
         if self._is_closing:
             raise Busy("the node is stopping")
-        if not self.takes_starts and not isinstance(operation, Revoke):
+        if not self.takes_starts and isinstance(operation, Decide | Start | Issue):
             raise Busy("the disk is nearly full", retry_after_s=30)
         if self._expected_wait_s() > self._queue_wait_s_max:
             raise Busy("the node is at its limit")

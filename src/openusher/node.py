@@ -20,6 +20,7 @@ from openusher.ledger.base import Ledger
 from openusher.ledger.folder import DataFolder, hold_folder
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.account import is_published
+from openusher.sessionbook import SessionLimits
 from openusher.settings import LogKind, Settings
 from openusher.shipper import Shipper, Step
 from openusher.usher import Usher, wall_ms
@@ -107,7 +108,14 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         wall_ms=wall_ms,
         on_step=seams.on_step,
     )
-    return Usher(ledger, attempt_log, gate, shipper, wall_ms=wall_ms)
+    limits = SessionLimits(
+        idle_ms=settings.session_idle_s * 1_000,
+        resume_ms=settings.session_resume_s * 1_000,
+        addresses_max=settings.session_addresses_max,
+        hop_ms=settings.hop_grace_s * 1_000,
+        hold_ms=settings.kick_hold_s * 1_000,
+    )
+    return Usher(ledger, attempt_log, gate, shipper, wall_ms=wall_ms, session_limits=limits)
 
 
 async def _has_log(folder: DataFolder, ledger: Ledger) -> bool:

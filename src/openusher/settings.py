@@ -57,6 +57,23 @@ class Settings(BaseSettings):
     count_s_max: float = Field(
         default=10.0, gt=0, description="How long one count may run, in the ledger and in the attempt log."
     )
+    session_idle_s: int = Field(
+        default=300, ge=10, description="A viewer who has been silent for so long does not watch."
+    )
+    session_resume_s: int = Field(
+        default=21_600,
+        ge=10,
+        description="For how long one who was silent may go on without a new use of the ticket.",
+    )
+    session_addresses_max: int = Field(
+        default=3, ge=1, description="From how many addresses one session may be used within ten minutes."
+    )
+    hop_grace_s: int = Field(
+        default=15, ge=0, description="After so long a viewer who went to another video has left the one before."
+    )
+    kick_hold_s: int = Field(
+        default=60, ge=0, description="For how long a kicked viewer's ticket is refused at the same address."
+    )
     free_bytes_min: int = Field(
         default=200_000_000,
         ge=0,

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import string
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -18,32 +17,34 @@ from openusher.consistency import find_log_faults
 from openusher.errors import (
     Busy,
     CountUnavailable,
-    InvalidParameter,
     LogDamaged,
     LogUnavailable,
-    NotAuthorised,
-    StoreError,
     UnknownTicket,
 )
 from openusher.gate import Gate
-from openusher.ledger.base import Directory, Issue, Ledger, LedgerStats, NewAccount, PendingGroups, Revoke
-from openusher.model.account import Account, ApiKey, Edge, Secret, is_published, token_digest
+from openusher.ledger.base import Issue, Ledger, LedgerStats, PendingGroups, Revoke
+from openusher.model.account import Secret
 from openusher.model.attempt import Attempt, AttemptRequest, Decision
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
+from openusher.model.session import SessionFilter, Watched
 from openusher.model.ticket import NewTicket, Ticket
+from openusher.sessionbook import SESSION_LIMITS, SessionBook, SessionLimits
 from openusher.sevu.dates import format_instant
 from openusher.shipper import Shipper
+from openusher.tenants import Credentials as Credentials
+from openusher.tenants import Tenants
+from openusher.watching import Watching
 
 T = TypeVar("T")
 
 COUNT_WAIT_S_MAX = 5.0
 _COUNT_RETRY_S = 0.2
-_READ_AGAIN_TIMES = 5
-_READ_AGAIN_S = 0.1
+
+
 # A clock that is put right in small steps is no fault.
 _CLOCK_AHEAD_S_MAX = 60
-_KEY_ALPHABET = string.ascii_uppercase + string.digits
+
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +57,7 @@ class Grouped(msgspec.Struct, frozen=True):
     total: int
 
 
-class Credentials(msgspec.Struct, frozen=True, kw_only=True):
-    """What a publisher needs once: shown when the account is made, and never again."""
-
-    account: Account
-    api_key: str
-    secret: Secret
-    edge_token: Secret
-
-
-class Usher:
+class Usher(Tenants):
     """A node's use cases. `start` before any, `close` after all.
 
     A count waits up to `count_wait_s_max` for a log process that restarts, or is verified, rather than fail.
@@ -79,16 +71,21 @@ class Usher:
         shipper: Shipper,
         *,
         wall_ms: Callable[[], int],
+        session_limits: SessionLimits = SESSION_LIMITS,
         count_wait_s_max: float = COUNT_WAIT_S_MAX,
     ) -> None:
-        self._ledger = ledger
+        super().__init__(ledger)
         self._log = attempt_log
         self._gate = gate
         self.shipper = shipper
         self._wall_ms = wall_ms
         self._count_wait_s_max = count_wait_s_max
-        self._directory = Directory(accounts={}, api_keys={}, edge_by_digest={})
-        self._changing_accounts = asyncio.Lock()
+        self.watching = Watching(ledger, gate, SessionBook(session_limits), clock_ms=lambda: self.clock_ms)
+
+    @property
+    def session_resume_s(self) -> int:
+        """For how long a session that fell silent can be woken."""
+        return self.watching.book.limits.resume_ms // 1_000
 
     @property
     def takes_starts(self) -> bool:
@@ -101,34 +98,29 @@ class Usher:
 
     async def start(self, *, ships: bool = True) -> None:
         """Without `ships`, attempts stay where they are."""
+        clock_ms = self._ledger.clock_ms
         self._directory = await self._ledger.directory()
         if ships:
+            await self._load_sessions(clock_ms=clock_ms)
             if fault := self.clock_fault():
                 log.error("clock.ahead: %s", fault)
             self.shipper.start()
+
+    async def _load_sessions(self, *, clock_ms: int) -> None:
+        if not self._directory.cookie_keys:
+            await self._ledger.add_cookie_key(Secret(secrets.token_hex(32)))
+            self._directory = await self._ledger.directory()
+        found = await self._ledger.live_sessions()
+        keys = self._directory.cookie_keys
+        self.watching.book.load(found, keys, clock_ms=clock_ms, now_ms=self.clock_ms)
+        self.watching.start()
 
     async def close(self) -> None:
         """Answer what is waiting, then stop. Attempts not yet shipped stay in the ledger."""
         async with contextlib.AsyncExitStack() as closing:
             # The last is closed first; one that fails to must not leave the ledger open.
-            for part in (self._ledger, self._log, self.shipper, self._gate):
+            for part in (self._ledger, self._log, self.shipper, self._gate, self.watching):
                 closing.push_async_callback(part.close)
-
-    # Who asks
-
-    def api_key(self, name: str, *, cdn: int) -> ApiKey:
-        """The key by which account `cdn` signs. Raises NotAuthorised: unknown, another account's, or disabled."""
-        key = self._directory.api_keys.get(name)
-        if key is None or key.cdn != cdn or not self._directory.accounts[cdn].active:
-            raise NotAuthorised("no such API key in this account")
-        return key
-
-    def edge(self, token: str) -> Edge:
-        """The edge that this token lets ask. Raises NotAuthorised: unknown, or its account is disabled."""
-        edge = self._directory.edge_by_digest.get(token_digest(token))
-        if edge is None or not self._directory.accounts[edge.cdn].active:
-            raise NotAuthorised("no such edge token")
-        return edge
 
     # What time it is
 
@@ -181,7 +173,9 @@ class Usher:
 
     async def revoke_ticket(self, cdn: int, key: str) -> Ticket:
         """Revoke for ever; one already revoked is returned as it is. Raises UnknownTicket."""
-        return await self._gate.revoke(Revoke(cdn=cdn, key=key))
+        ticket = await self._gate.revoke(Revoke(cdn=cdn, key=key))
+        self.watching.book.ticket_changed(ticket)
+        return ticket
 
     # Attempts
 
@@ -272,72 +266,30 @@ class Usher:
             except LogDamaged as error:
                 raise CountUnavailable(f"{error}; run usher check") from error
 
-    # Accounts
+    # Sessions
 
-    async def create_account(
-        self, name: str, *, cdn: int = 0, api_key: str = "", secret: Secret | None = None
-    ) -> Credentials:
-        """Make an account with one API key and one edge; what is not given is drawn at random.
+    def sessions(self, cdn: int, search: SessionFilter) -> list[Watched]:
+        """The account's live sessions that match, newest first."""
+        names = {edge.number: edge.name for edge in self._directory.edge_by_digest.values()}
+        book, now_ms = self.watching.book, self.clock_ms
+        return [
+            Watched(
+                session=live.session,
+                ticket=live.ticket,
+                edge=names.get(live.session.edge, ""),
+                seen_ms=live.seen_ms,
+                watched_ms=live.watched_ms,
+                is_asleep=now_ms - live.seen_ms > book.limits.idle_ms,
+            )
+            for live in book.find(cdn, search)
+        ]
 
-        Raises AlreadyExists for a name, cdn or API key that is taken.
-        """
-        if secret is not None and is_published(secret) and not await self._ledger.is_demo():
-            raise InvalidParameter("secret", "is the one printed in ScaleEngine's documentation; take your own")
-        secret = secret or Secret(secrets.token_hex(32))
-        api_key = api_key or "".join(secrets.choice(_KEY_ALPHABET) for _ in range(32))
-        token = Secret(secrets.token_urlsafe(32))
-        wanted = NewAccount(
-            name=name,
-            cdn=cdn,
-            key=ApiKey(api_key=api_key, cdn=cdn, secret=secret),
-            edge_name="default",
-            edge_token_digest=token_digest(token.reveal()),
-        )
-        async with self._changing_accounts:
-            account = await self._ledger.create_account(wanted)
-            await self._read_directory(account, ApiKey(api_key=api_key, cdn=account.cdn, secret=secret))
-        return Credentials(account=account, api_key=api_key, secret=secret, edge_token=token)
-
-    async def set_account_active(self, cdn: int, *, active: bool) -> None:
-        """Disable or enable an account, at once. Raises NotAuthorised for an unknown cdn."""
-        async with self._changing_accounts:
-            await self._ledger.set_account_active(cdn, active=active)
-            account = self._directory.accounts.get(cdn)
-            await self._read_directory(msgspec.structs.replace(account, active=active) if account else None)
-
-    def accounts(self) -> list[Account]:
-        return sorted(self._directory.accounts.values(), key=lambda account: account.cdn)
-
-    async def add_api_key(self, cdn: int) -> ApiKey:
-        """A second key for an account, so that a site can change keys without a gap. Raises NotAuthorised."""
-        if cdn not in self._directory.accounts:
-            raise NotAuthorised(f"there is no account with cdn {cdn}")
-        name = "".join(secrets.choice(_KEY_ALPHABET) for _ in range(32))
-        key = ApiKey(api_key=name, cdn=cdn, secret=Secret(secrets.token_hex(32)))
-        async with self._changing_accounts:
-            await self._ledger.add_api_key(key)
-            await self._read_directory(None, key)
-        return key
-
-    async def _read_directory(self, account: Account | None, key: ApiKey | None = None) -> None:
-        """After a commit, under its lock: a reading begun before another's commit must not be the last one kept.
-
-        What was committed holds, so it is known here even where the ledger cannot be read: then as `account` and
-        `key`. A new edge has its number from the ledger, and is known with the next reading.
-        """
-        for _ in range(_READ_AGAIN_TIMES):
-            try:
-                self._directory = await self._ledger.directory()
-                return
-            except StoreError as error:
-                log.warning("directory.unread: %s", error)
-                await asyncio.sleep(_READ_AGAIN_S)
-        known = self._directory
-        self._directory = Directory(
-            accounts={**known.accounts, account.cdn: account} if account else known.accounts,
-            api_keys={**known.api_keys, key.api_key: key} if key else known.api_keys,
-            edge_by_digest=known.edge_by_digest,
-        )
+    async def kick(self, cdn: int, search: SessionFilter) -> int:
+        """End the account's live sessions that match, and refuse their tickets for a while where they were used.
+        Returns how many there were. Raises Busy and the ledger's errors."""
+        lives = self.watching.book.find(cdn, search)
+        await self.watching.kick(lives)
+        return len(lives)
 
     # The node
 

@@ -16,7 +16,7 @@ from tests.sevuclient import Account, Connection, signed_text
 
 COUNTED = "ScaleEngine Virtual Usher unsuccessful tickets attempts found"
 NINE = ["active", "app", "created_date", "ip", "key", "pass", "used_date", "uses", "video"]
-OURS = ["expire_date", "uses_limit", "unlimited"]
+OURS = ["expire_date", "uses_limit", "unlimited", "max_sessions", "newest_wins"]
 WEEK_S = 604_800
 
 
@@ -60,6 +60,8 @@ def test_a_new_ticket_shows_what_it_was_made_with(account: Account, connection: 
         "expire_date": "2030-01-01 00:00:00",
         "uses_limit": 5,
         "unlimited": False,
+        "max_sessions": 0,
+        "newest_wins": False,
     }
 
 

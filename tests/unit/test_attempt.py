@@ -96,6 +96,8 @@ def test_the_reasons_are_the_texts_that_players_compare() -> None:
         "Invalid Application",
         "Invalid Video",
         "Maximum uses exceeded",
+        "Too many sessions",
+        "Kicked",
     ]
 
 

@@ -36,6 +36,7 @@ class Echo:
     """Answers with what was asked, by both ways alike but for a mark."""
 
     path = SHORT
+    method = "POST"
 
     def __init__(self) -> None:
         self.unanswered: list[Callable[[], None]] = []
@@ -75,7 +76,7 @@ class Wire(asyncio.Transport):
 async def answers(pieces: list[bytes]) -> bytes:
     """All that a connection writes when it receives `pieces`, each after all that came of the last."""
     echo = Echo()
-    config = http_config(echo, Settings(), short_way=echo)
+    config = http_config(echo, Settings(), short_ways=[echo])
     config.load()
     wire = Wire()
     connection = made(config)

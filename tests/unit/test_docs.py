@@ -14,13 +14,15 @@ from openusher.errors import InvalidParameter
 from openusher.model.attempt import Attempt, Reason
 from openusher.model.search import GroupBy
 from openusher.model.ticket import Ticket
-from openusher.sevu.attempts import ROWS_MAX, WINDOW_END_MAX, attempt_members
+from openusher.sevu.attempts import attempt_members
 from openusher.sevu.codes import CODES
 from openusher.sevu.dates import read_instant
 from openusher.sevu.parameters import Parameters
 from openusher.sevu.registry import COMMANDS
+from openusher.sevu.search import ROWS_MAX, WINDOW_END_MAX
 from openusher.sevu.tickets import ticket_members
-from openusher.web.edges.authorize import Answer, Question
+from openusher.web.edges.authorize import Answer
+from openusher.web.edges.question import Question
 from openusher.web.sevu import PATHS
 
 ROOT = DOCS.parent
@@ -33,6 +35,7 @@ _REQUIRED: dict[str, dict[str, Any]] = {
     "sevu.request": {"app": "*", "video": "*", "pass": "p", "ip": "auto", "uses": 1},
     "sevu.status": {"key": "k"},
     "sevu.revoke": {"key": "k"},
+    "sevu.kick": {"key": "k"},
 }
 _OF_USHER_CALL = {"USHER_URL", "USHER_CREDENTIALS"}
 

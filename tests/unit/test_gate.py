@@ -65,6 +65,8 @@ def name(operation: Operation) -> str:
             return operation.ticket.key
         case Revoke():
             return operation.key
+        case _:
+            raise AssertionError("no operation of these tests")
 
 
 def decision(operation: Operation) -> Decision:

@@ -140,7 +140,7 @@ _TICKET = Ticket(
 
 
 def test_a_ticket_is_shown_as_in_the_recorded_reply() -> None:
-    """FloSports' fixture (SEVU facts, 2.1), member for member, then three of ours."""
+    """FloSports' fixture (SEVU facts, 2.1), member for member, then five of ours."""
     fixture = {
         "active": "1",
         "app": "foo",
@@ -153,6 +153,7 @@ def test_a_ticket_is_shown_as_in_the_recorded_reply() -> None:
         "video": "vid",
     }
     ours = {"expire_date": "2030-01-01 00:00:00", "uses_limit": 1000, "unlimited": False}
+    ours |= {"max_sessions": 0, "newest_wins": False}
 
     assert {"ticket": {**fixture, **ours}} == issued_members(_TICKET)
     assert {**fixture, **ours, "ticket": {**fixture, **ours}} == status_members(_TICKET)

@@ -14,7 +14,7 @@ from openusher.model.account import Secret, token_digest
 from openusher.model.limits import KEY_BYTES_MAX
 from openusher.model.ticket import NewTicket, Ticket, new_ticket_key
 from openusher.web.admin import NewAccountBody
-from openusher.web.edges.authorize import Question
+from openusher.web.edges.question import Question
 
 
 def a_ticket(*, password: str = "user123|swordfish", uses_limit: int = 5, uses_taken: int = 0) -> Ticket:

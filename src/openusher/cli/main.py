@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from openusher import __version__
-from openusher.cli import account, call, check, codes, demo, serve, status
+from openusher.cli import account, call, check, codes, demo, edge, serve, session, status
 from openusher.cli.output import EXITS
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ for name, command, summary in (
 ):
     app.command(name, short_help=summary, epilog=EXITS)(command)
 app.add_typer(account.app, name="account", short_help="Make and look after accounts.")
+app.add_typer(edge.app, name="edge", short_help="Make and look after edges: media servers that ask.")
+app.add_typer(session.app, name="session", short_help="See who watches now, and end sessions.")
 
 
 def _print_version(wanted: bool) -> None:

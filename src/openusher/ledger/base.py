@@ -8,11 +8,12 @@ from typing import Protocol
 import msgspec
 
 from openusher.errors import CallerError
-from openusher.model.account import Account, ApiKey, Edge
+from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.attempt import Attempt, AttemptRequest, Decision
 from openusher.model.block import Block, Horizon
 from openusher.model.discreet import Discreet
 from openusher.model.search import AttemptFilter, Group, GroupBy
+from openusher.model.session import LiveSessions, SessionWish, Started
 from openusher.model.ticket import NewTicket, Ticket
 
 # 512 keeps a commit near its fsync's time, and the JSON texts that carry it far below what SQLite takes.
@@ -43,8 +44,36 @@ class Revoke(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=Tru
     key: str
 
 
-Operation = Decide | Issue | Revoke
-Outcome = Decision | Ticket | CallerError
+class Start(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Decide and record one attempt, and open a session if it is accepted; or join the live session of the same viewer
+    and video, which is then no attempt."""
+
+    request: AttemptRequest
+    wish: SessionWish
+
+
+class SeeSessions(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Keep number, `seen_ms` and `watched_ms` of sessions, of which neither goes back."""
+
+    seen: list[tuple[int, int, int]]
+
+
+class EndSessions(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=True):
+    """End these sessions; one that has ended stays as it ended. `held` are tickets' numbers and addresses whose starts
+    are refused for `hold_ms` from now."""
+
+    numbers: list[int]
+    by: str
+    held: tuple[tuple[int, int], ...] = ()
+    hold_ms: int = 0
+
+
+class Done(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """It was carried out, and there is nothing to tell."""
+
+
+Operation = Decide | Start | Issue | Revoke | SeeSessions | EndSessions
+Outcome = Decision | Started | Ticket | Done | CallerError
 
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,11 +85,13 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True):
-    """All accounts, API keys and edges: small, kept in memory by a node, read again after each change."""
+    """All accounts, API keys, edges and keys of cookies, the newest first: small, kept in memory by a node, read again
+    after each change."""
 
     accounts: dict[int, Account]
     api_keys: dict[str, ApiKey]
     edge_by_digest: dict[str, Edge]
+    cookie_keys: list[Secret]
 
 
 class PendingCount(msgspec.Struct, frozen=True):
@@ -169,6 +200,17 @@ class Ledger(Protocol):
     async def add_api_key(self, key: ApiKey) -> None:
         """Raises AlreadyExists for one that is taken, NotAuthorised for an unknown cdn."""
         ...
+
+    async def create_edge(self, edge: Edge) -> Edge:
+        """Make an edge, whose number is given out here. Raises AlreadyExists for a name that the account has given,
+        NotAuthorised for an unknown cdn."""
+        ...
+
+    async def add_cookie_key(self, secret: Secret) -> None:
+        """From here on cookies are signed by this key; older ones stay."""
+        ...
+
+    async def live_sessions(self) -> LiveSessions: ...
 
     async def next_block(self, *, now_ms: int) -> Block | None:
         """The oldest unshipped block; if there is none, a new one of the oldest pending ids; None if none pend."""

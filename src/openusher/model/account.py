@@ -56,12 +56,15 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
-    """A media server or proxy that asks. Only the SHA-256 of its token is kept."""
+    """A media server or proxy that asks. Only the SHA-256 of its token is kept. `kind` says how it asks, `options` how
+    it is set (model/edge.py)."""
 
     number: int
     cdn: int
     name: str
     token_digest: str
+    kind: str = "generic"
+    options: dict[str, str] = {}
 
 
 # Edges are few, and each shows its token with every question.

@@ -24,6 +24,8 @@ class Reason(StrEnum):
     INVALID_APP = "Invalid Application"
     INVALID_VIDEO = "Invalid Video"
     USES_EXCEEDED = "Maximum uses exceeded"
+    TOO_MANY_SESSIONS = "Too many sessions"
+    KICKED = "Kicked"
 
 
 class Cut(IntFlag):

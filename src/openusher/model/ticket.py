@@ -10,6 +10,8 @@ from openusher.model.discreet import Discreet
 from openusher.model.limits import KEY_BYTES_MAX
 
 USES_MAX = 2**31 - 1
+# Of each start all sessions of its ticket are looked at.
+SESSIONS_MAX = 1_000
 _PLAIN = frozenset(string.ascii_letters + string.digits + "-")
 _NAME_CHARACTERS_MAX = 64
 
@@ -17,7 +19,8 @@ _NAME_CHARACTERS_MAX = 64
 class NewTicket(Discreet, frozen=True, kw_only=True):
     """A ticket as asked for, already checked: texts within their limits, patterns and addresses readable.
 
-    `uses_limit` 0 means unlimited. `key` is given only when a ticket sold elsewhere is taken over.
+    `uses_limit` and `max_sessions` 0 mean unlimited; at `max_sessions` a start is refused, or, with `newest_wins`, ends
+    the session that was seen least lately. `key` is given only when a ticket sold elsewhere is taken over.
     """
 
     cdn: int
@@ -28,6 +31,8 @@ class NewTicket(Discreet, frozen=True, kw_only=True):
     uses_limit: int
     expires_s: int
     key: str
+    max_sessions: int = 0
+    newest_wins: bool = False
 
 
 class Ticket(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):
@@ -48,6 +53,8 @@ class Ticket(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):
     created_s: int
     expires_s: int
     used_s: int
+    max_sessions: int = 0
+    newest_wins: bool = False
 
     def opens_with(self, password: str) -> bool:
         """Compare the pass in constant time."""

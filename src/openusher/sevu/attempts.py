@@ -7,20 +7,15 @@ from collections.abc import Sequence
 import msgspec
 
 from openusher.errors import InvalidParameter
-from openusher.model.address import NOT_SAID, Net, format_address, parse_filter_net
+from openusher.model.address import NOT_SAID, format_address
 from openusher.model.attempt import Attempt, Reason, user_of
-from openusher.model.limits import APP_BYTES_MAX, KEY_BYTES_MAX, PASS_BYTES_MAX, VIDEO_BYTES_MAX
-from openusher.model.pattern import Pattern, is_pattern, parse_pattern
+from openusher.model.limits import KEY_BYTES_MAX, PASS_BYTES_MAX
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
 from openusher.sevu.dates import format_instant
 from openusher.sevu.jsontext import JsonValue
 from openusher.sevu.parameters import Parameters
+from openusher.sevu.search import read_name, read_net, read_page
 
-ROWS_DEFAULT = 100
-ROWS_MAX = 10_000
-# How deep a search may page: what lies before the window has to be read too.
-WINDOW_END_MAX = 1_000_000
-_NET_BYTES_MAX = 64
 _WORD_BYTES_MAX = 64
 
 
@@ -62,7 +57,7 @@ def read_errorlog(parameters: Parameters, *, cdn: int, now_s: int) -> ListAttemp
         before_id=parameters.whole("before_id"),
         after_id=parameters.whole("after_id"),
     )
-    limit, seek = _read_page(parameters)
+    limit, seek = read_page(parameters)
     return ListAttempts(search=search, limit=limit, seek=seek)
 
 
@@ -72,7 +67,7 @@ def read_errorcount(parameters: Parameters, *, cdn: int, now_s: int) -> CountAtt
     search = read_search(parameters, now_s=now_s)
     by = _read_group_by(parameters)
     if by is not None:
-        limit, seek = _read_page(parameters)
+        limit, seek = read_page(parameters)
         return GroupAttempts(search=search, by=by, limit=limit, seek=seek)
     return CountAttempts(search=search, limit=parameters.whole("limit") or None, seek=parameters.whole("seek") or 0)
 
@@ -90,25 +85,15 @@ def read_search(parameters: Parameters, *, now_s: int) -> AttemptFilter:
         key=parameters.text("key", bytes_max=KEY_BYTES_MAX),
         password=parameters.text("pass", bytes_max=PASS_BYTES_MAX),
         user=parameters.text("user", bytes_max=PASS_BYTES_MAX),
-        app=_read_name(parameters, "app", bytes_max=APP_BYTES_MAX),
-        video=_read_name(parameters, "video", bytes_max=VIDEO_BYTES_MAX),
-        ip=_read_net(parameters, "ip"),
+        app=read_name(parameters, "app"),
+        video=read_name(parameters, "video"),
+        ip=read_net(parameters, "ip"),
         accepted=parameters.flag("success"),
         reason=_read_reason(parameters),
-        server_ip=_read_net(parameters, "server_ip"),
+        server_ip=read_net(parameters, "server_ip"),
         from_ms=max(from_s) * 1_000 if from_s else None,
         before_ms=None if before_s is None else before_s * 1_000,
     )
-
-
-def _read_name(parameters: Parameters, name: str, *, bytes_max: int) -> str | Pattern | None:
-    text = parameters.text(name, bytes_max=bytes_max)
-    return parse_pattern(name, text) if text is not None and is_pattern(text) else text
-
-
-def _read_net(parameters: Parameters, name: str) -> Net | None:
-    text = parameters.text(name, bytes_max=_NET_BYTES_MAX)
-    return None if text is None else parse_filter_net(name, text)
 
 
 def _read_reason(parameters: Parameters) -> Reason | None:
@@ -130,14 +115,6 @@ def _read_group_by(parameters: Parameters) -> GroupBy | None:
         return GroupBy(text)
     except ValueError:
         raise InvalidParameter("group_by", f"unknown; give one of {', '.join(GroupBy)}") from None
-
-
-def _read_page(parameters: Parameters) -> tuple[int, int]:
-    limit = parameters.whole("limit", most=ROWS_MAX) or ROWS_DEFAULT
-    seek = parameters.whole("seek", most=WINDOW_END_MAX) or 0
-    if seek + limit > WINDOW_END_MAX:
-        raise InvalidParameter("seek", f"seek and limit together exceed {WINDOW_END_MAX}; narrow the search")
-    return limit, seek
 
 
 def attempts_members(attempts: Sequence[Attempt]) -> dict[str, JsonValue]:

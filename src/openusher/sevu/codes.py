@@ -74,6 +74,11 @@ ERRORCOUNT_UNAVAILABLE = _ours(
     2053, "sevu.errorcount: unavailable", "An exact count cannot be given at the moment, so none is; retry later"
 )
 
+SESSIONS_LISTED = _ours(2061, "sessions listed", "ScaleEngine Virtual Usher sessions listed", success=True)
+SESSIONS_INVALID = _ours(2062, "sevu.sessions: invalid parameter", "Invalid parameter")
+SESSIONS_KICKED = _ours(2071, "sessions kicked", "ScaleEngine Virtual Usher sessions kicked", success=True)
+KICK_INVALID = _ours(2072, "sevu.kick: invalid parameter", "Invalid parameter")
+
 # Ours for what no command is reached by, in a range of their own, far from any that ScaleEngine is known to use.
 MALFORMED_REQUEST = _ours(9001, "malformed request", "Malformed request")
 POST_NEEDED = _ours(9002, "POST needed", "Send a POST whose form field json holds the signed request")
@@ -107,6 +112,10 @@ CODES: tuple[Code, ...] = (
     ATTEMPTS_COUNTED,
     ERRORCOUNT_INVALID,
     ERRORCOUNT_UNAVAILABLE,
+    SESSIONS_LISTED,
+    SESSIONS_INVALID,
+    SESSIONS_KICKED,
+    KICK_INVALID,
     MALFORMED_REQUEST,
     POST_NEEDED,
     TOO_LARGE,

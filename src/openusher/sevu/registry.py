@@ -6,13 +6,16 @@ from typing import Protocol
 
 import msgspec
 
-from openusher.sevu import attempts, codes, tickets
+from openusher.sevu import attempts, codes, sessions, tickets
 from openusher.sevu.attempts import CountAttempts, GroupAttempts, ListAttempts
 from openusher.sevu.parameters import Parameters
 from openusher.sevu.refusal import CommandCodes
+from openusher.sevu.sessions import KickSessions, ListSessions
 from openusher.sevu.tickets import IssueTicket, RevokeTicket, ShowTicket
 
-Ask = IssueTicket | ShowTicket | RevokeTicket | ListAttempts | CountAttempts | GroupAttempts
+Ask = (
+    IssueTicket | ShowTicket | RevokeTicket | ListAttempts | CountAttempts | GroupAttempts | ListSessions | KickSessions
+)
 
 
 class Reader(Protocol):
@@ -70,6 +73,16 @@ COMMANDS: dict[str, CommandKind] = {
                 invalid=codes.ERRORCOUNT_INVALID,
                 unavailable=codes.ERRORCOUNT_UNAVAILABLE,
             ),
+        ),
+        CommandKind(
+            name="sevu.sessions",
+            read=sessions.read_sessions,
+            codes=CommandCodes(success=codes.SESSIONS_LISTED, invalid=codes.SESSIONS_INVALID),
+        ),
+        CommandKind(
+            name="sevu.kick",
+            read=sessions.read_kick,
+            codes=CommandCodes(success=codes.SESSIONS_KICKED, invalid=codes.KICK_INVALID),
         ),
     )
 }

@@ -7,7 +7,7 @@ import msgspec
 from openusher.model.iprule import parse_ip_rule
 from openusher.model.limits import APP_BYTES_MAX, IP_RULE_BYTES_MAX, KEY_BYTES_MAX, PASS_BYTES_MAX, VIDEO_BYTES_MAX
 from openusher.model.pattern import parse_pattern
-from openusher.model.ticket import USES_MAX, NewTicket, Ticket, new_ticket_key
+from openusher.model.ticket import SESSIONS_MAX, USES_MAX, NewTicket, Ticket, new_ticket_key
 from openusher.sevu.dates import format_instant, format_instant_or_never
 from openusher.sevu.jsontext import JsonValue
 from openusher.sevu.parameters import Parameters
@@ -58,6 +58,8 @@ def read_request(parameters: Parameters, *, cdn: int, now_s: int) -> IssueTicket
             ip=ip,
             uses_limit=uses_limit,
             expires_s=_read_expiry(parameters, now_s),
+            max_sessions=parameters.whole("max_sessions", most=SESSIONS_MAX) or 0,
+            newest_wins=parameters.flag("newest_wins") or False,
         )
     )
 
@@ -98,7 +100,7 @@ def status_members(ticket: Ticket) -> dict[str, JsonValue]:
 
 
 def ticket_members(ticket: Ticket) -> dict[str, JsonValue]:
-    """A ticket as ScaleEngine shows one, then three members of ours.
+    """A ticket as ScaleEngine shows one, then five members of ours.
 
     The nine are texts, `active` and `uses` too, as in the one reply of theirs that is known. `uses` are starts left,
     0 for an unlimited ticket; since 0 left and unlimited look alike, `uses_limit` and `unlimited` tell them apart.
@@ -116,4 +118,6 @@ def ticket_members(ticket: Ticket) -> dict[str, JsonValue]:
         "expire_date": format_instant(ticket.expires_s),
         "uses_limit": ticket.uses_limit,
         "unlimited": ticket.unlimited,
+        "max_sessions": ticket.max_sessions,
+        "newest_wins": ticket.newest_wins,
     }

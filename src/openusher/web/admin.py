@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -13,12 +14,17 @@ from starlette.routing import Route
 
 from openusher import __version__
 from openusher.errors import AlreadyExists, CallerError, InvalidParameter, NotAuthorised, UsherError
-from openusher.model.account import Account, Secret
+from openusher.model.account import Account, Edge, Secret
 from openusher.model.discreet import Discreet
+from openusher.model.edge import EdgeKind, checked_options, path_map_of
 from openusher.model.limits import INTEGER_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, checked_text
+from openusher.model.pathmap import decoded_path
 from openusher.sevu.parameters import Parameters
+from openusher.sevu.sessions import kick_members, read_kick, read_sessions, sessions_members
 from openusher.sevu.tickets import read_request
 from openusher.usher import Usher
+from openusher.web.edges.snippets import snippet_of
+from openusher.web.edges.tickets import carried_ticket
 
 # A cdn is a positive number that fits a PHP client's integer.
 _CDN_MAX = 2**31 - 1
@@ -32,6 +38,20 @@ class NewAccountBody(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=
     cdn: int = 0
     api_key: str = ""
     secret: str = ""
+
+
+class NewEdgeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An edge to make; without a `name` it is called as its kind. Options come with all their values."""
+
+    kind: EdgeKind
+    name: str = ""
+    options: dict[str, list[str]] = {}
+
+
+class PathBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A URL as a player asks for it."""
+
+    url: str
 
 
 class CheckBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,6 +70,12 @@ def admin_app(usher: Usher) -> Starlette:
         Route("/accounts/{cdn:int}/enable", _guarded(admin.enable_account), methods=["POST"]),
         Route("/accounts/{cdn:int}/keys", _guarded(admin.add_key), methods=["POST"]),
         Route("/accounts/{cdn:int}/tickets", _guarded(admin.import_ticket), methods=["POST"]),
+        Route("/accounts/{cdn:int}/edges", _guarded(admin.create_edge), methods=["POST"]),
+        Route("/accounts/{cdn:int}/sessions", _guarded(admin.list_sessions), methods=["POST"]),
+        Route("/accounts/{cdn:int}/kick", _guarded(admin.kick), methods=["POST"]),
+        Route("/edges", _guarded(admin.list_edges), methods=["GET"]),
+        Route("/edges/{edge:int}", _guarded(admin.show_edge), methods=["GET"]),
+        Route("/edges/{edge:int}/path", _guarded(admin.read_path), methods=["POST"]),
         Route("/check", _guarded(admin.check), methods=["POST"]),
         Route("/status", _guarded(admin.status), methods=["GET"]),
     ]
@@ -128,6 +154,52 @@ class _Admin:
         key = await self._usher.add_api_key(_cdn(request))
         return {"cdn": key.cdn, "api_key": key.api_key, "secret": key.secret.reveal()}
 
+    async def create_edge(self, request: Request) -> dict[str, Any]:
+        body = msgspec.json.decode(await request.body(), type=NewEdgeBody)
+        options = checked_options(body.kind, body.options)
+        name = checked_text("name", body.name or body.kind, bytes_max=NAME_BYTES_MAX)
+        if not name.isprintable() or '"' in name:
+            raise InvalidParameter("name", "give printable characters without quotes")
+        edge, token = await self._usher.create_edge(_cdn(request), kind=body.kind, name=name, options=options)
+        return {**_edge_members(edge), "token": token.reveal(), "snippet": snippet_of(edge, token=token.reveal())}
+
+    async def list_edges(self, request: Request) -> list[dict[str, Any]]:
+        return [_edge_members(edge) for edge in self._usher.edges()]
+
+    async def show_edge(self, request: Request) -> dict[str, Any]:
+        edge = self._edge(request)
+        return {**_edge_members(edge), "snippet": snippet_of(edge)}
+
+    async def read_path(self, request: Request) -> dict[str, Any]:
+        """What a URL means to an edge, its ticket's place included."""
+        body = msgspec.json.decode(await request.body(), type=PathBody)
+        carried = carried_ticket(_target(body.url))
+        meaning = path_map_of(self._edge(request)).read(decoded_path(carried.path))
+        carrying = "the path" if carried.in_path else "the query" if carried.key else "nothing"
+        return {**msgspec.structs.asdict(meaning), "may_start": meaning.may_start, "ticket_in": carrying}
+
+    async def list_sessions(self, request: Request) -> dict[str, Any]:
+        """The parameters and the answer of sevu.sessions."""
+        members = msgspec.json.decode(await request.body(), type=dict[str, Any])
+        parameters = Parameters(members, {name: name for name in members})
+        asked = read_sessions(parameters, cdn=_cdn(request), now_s=0)
+        live = self._usher.sessions(_cdn(request), asked.search)
+        return sessions_members(live[asked.seek : asked.seek + asked.limit], total=len(live))
+
+    async def kick(self, request: Request) -> dict[str, Any]:
+        """The parameters and the answer of sevu.kick."""
+        members = msgspec.json.decode(await request.body(), type=dict[str, Any])
+        parameters = Parameters(members, {name: name for name in members})
+        search = read_kick(parameters, cdn=_cdn(request), now_s=0).search
+        return kick_members(await self._usher.kick(_cdn(request), search))
+
+    def _edge(self, request: Request) -> Edge:
+        number = request.path_params["edge"]
+        for edge in self._usher.edges():
+            if edge.number == number:
+                return edge
+        raise NotAuthorised(f"there is no edge {number}; usher edge list shows them")
+
     async def import_ticket(self, request: Request) -> dict[str, Any]:
         """Take over a ticket sold elsewhere: the parameters of sevu.request, and the `key` that it already has."""
         members = msgspec.json.decode(await request.body(), type=dict[str, Any])
@@ -153,3 +225,13 @@ class _Admin:
             "clock_ahead_s": self._usher.clock_ahead_s,
             **msgspec.structs.asdict(stats),
         }
+
+
+def _edge_members(edge: Edge) -> dict[str, Any]:
+    return {"edge": edge.number, "cdn": edge.cdn, "kind": edge.kind, "name": edge.name, "options": edge.options}
+
+
+def _target(url: str) -> str:
+    """Path and query of a URL, as a request has them."""
+    parts = urlsplit(url)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path

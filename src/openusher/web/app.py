@@ -5,9 +5,10 @@ from __future__ import annotations
 from openusher.settings import Settings
 from openusher.usher import Usher
 from openusher.web.asgi import App, Receive, Scope, Send, send_answer
-from openusher.web.edges import authorize
+from openusher.web.edges import authorize, nginx
 from openusher.web.health import HealthEndpoint
 from openusher.web.sevu import PATHS, SevuEndpoint
+from openusher.web.shortway import ShortWay
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
@@ -18,9 +19,12 @@ class PublicApp:
     def __init__(self, usher: Usher, settings: Settings) -> None:
         sevu = SevuEndpoint(usher, settings)
         health = HealthEndpoint(usher)
-        self.short_way = authorize.AuthorizeEndpoint(usher, request_s_max=settings.request_s_max)
+        door = authorize.AuthorizeEndpoint(usher, request_s_max=settings.request_s_max)
+        of_nginx = nginx.NginxEndpoint(usher)
+        self.short_ways: tuple[ShortWay, ...] = (door, of_nginx)
         self._endpoints: dict[str, App] = {
-            authorize.PATH: self.short_way,
+            authorize.PATH: door,
+            nginx.PATH: of_nginx,
             "/healthz": health.alive,
             "/readyz": health.ready,
             **dict.fromkeys(PATHS, sevu),

@@ -7,7 +7,7 @@ import contextlib
 import resource
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from openusher.settings import Settings
 from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
 from openusher.web.connection import BoundedConnection
-from openusher.web.shortway import ShortWay, ShortWayConnection
+from openusher.web.shortway import Heads, ShortWay, ShortWayConnection
 
 _BACKLOG = 2_048
 # Requests under way may finish; a commit takes milliseconds, a count at most its own limit.
@@ -44,7 +44,7 @@ async def serve(
         with listening, admin_listener(settings.data) as admin_listening:
             admin = _Server(http_config(admin_app(usher), settings), lambda: None)
             app = PublicApp(usher, settings)
-            config = http_config(app, settings, short_way=app.short_way)
+            config = http_config(app, settings, short_ways=app.short_ways)
             public = _Server(config, lambda: on_ready(_url(listening)))
             stop.ends(public)
             serving_admin = asyncio.get_running_loop().create_task(admin.serve(sockets=[admin_listening]))
@@ -65,13 +65,14 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def http_config(app: Any, settings: Settings, *, short_way: ShortWay | None = None) -> uvicorn.Config:
+def http_config(app: Any, settings: Settings, *, short_ways: Sequence[ShortWay] = ()) -> uvicorn.Config:
     # The server makes its connections itself and passes nothing on: a class with a node's settings.
     settled: dict[str, Any] = {"request_s_max": settings.request_s_max}
-    if short_way is None:
-        connection = type("Connection", (BoundedConnection,), settled)
+    if short_ways:
+        settled |= {"short_ways": {way.path.encode(): way for way in short_ways}, "heads": Heads()}
+        connection = type("Connection", (ShortWayConnection,), settled)
     else:
-        connection = type("Connection", (ShortWayConnection,), {**settled, "short_way": short_way})
+        connection = type("Connection", (BoundedConnection,), settled)
     return uvicorn.Config(
         app,
         http=connection,

@@ -22,6 +22,7 @@ from openusher.sevu.form import ReplyForm, read_form
 from openusher.sevu.jsontext import JsonValue
 from openusher.sevu.refusal import refusal_of, refused
 from openusher.sevu.registry import Ask, CommandKind
+from openusher.sevu.sessions import KickSessions, ListSessions, kick_members, sessions_members
 from openusher.sevu.tickets import IssueTicket, RevokeTicket, ShowTicket, issued_members, status_members
 from openusher.usher import Usher
 from openusher.web.asgi import (
@@ -118,3 +119,8 @@ class SevuEndpoint:
             case GroupAttempts():
                 found = await usher.group_attempts(cdn, ask.search, ask.by, seek=ask.seek, limit=ask.limit)
                 return groups_members(ask, found.groups, group_count=found.group_count, total=found.total)
+            case ListSessions():
+                live = usher.sessions(cdn, ask.search)
+                return sessions_members(live[ask.seek : ask.seek + ask.limit], total=len(live))
+            case KickSessions():
+                return kick_members(await usher.kick(cdn, ask.search))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -15,13 +16,32 @@ log = logging.getLogger(__name__)
 
 
 class ShortWay(Protocol):
-    """What answers POSTs to one path that came whole. All others reach the application, which answers alike."""
+    """What answers requests of one method to one path that came whole. All others reach the application, which answers
+    alike."""
 
+    method: str
     path: str
 
     def ask(self, headers: Headers, body: bytes, answer: Respond) -> None:
         """Call `answer` when it is known, now or later."""
         ...
+
+
+class Heads:
+    """How answers begin: the status and what the server says with each, which changes once a second, with its date."""
+
+    def __init__(self) -> None:
+        self._defaults: Headers | None = None
+        self._by_status: dict[int, bytes] = {}
+
+    def of(self, status: int, defaults: Headers) -> bytes:
+        if defaults is not self._defaults:
+            self._defaults, self._by_status = defaults, {}
+        head = self._by_status.get(status)
+        if head is None:
+            lines = (b"%b: %b\r\n" % header for header in defaults)
+            head = self._by_status[status] = b"".join([STATUS_LINE[status], *lines])
+        return head
 
 
 class _Nobody:
@@ -50,15 +70,19 @@ class _ShortRequest:
 
 
 class ShortWayConnection(BoundedConnection):
-    """Reads a request with the server's own parser, and hands it to `short_way` if it is one for that; whatever is
+    """Reads a request with the server's own parser, and hands it to one of `short_ways` if it is for that; whatever is
     unusual about it, or about when it comes, goes through the server and the application."""
 
-    short_way: ShortWay
+    # By path, as it stands in a request.
+    short_ways: Mapping[bytes, ShortWay]
+    # One for all connections of a server.
+    heads: Heads
 
     # Whether what is being read may still go the short way.
     _may_be_short = False
     _keep_alive = True
     _body = b""
+    _way: ShortWay
     _direct: Any
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -84,11 +108,10 @@ class ShortWayConnection(BoundedConnection):
     def on_headers_complete(self) -> None:
         if not self._may_be_short:
             super().on_headers_complete()
-        elif (
-            self.url == self.short_way.path.encode()
-            and self.parser.get_method() == b"POST"
-            and not self.parser.should_upgrade()
-        ):
+            return
+        way = self.short_ways.get(self.url)
+        if way is not None and self.parser.get_method() == way.method.encode() and not self.parser.should_upgrade():
+            self._way = way
             self._end_headers()
             self._keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
         else:
@@ -126,7 +149,7 @@ class ShortWayConnection(BoundedConnection):
         request = _ShortRequest(self, keep_alive=self._keep_alive)
         self.cycle = request  # type: ignore[assignment]
         try:
-            self.short_way.ask(self.headers, self._body, request.answer)
+            self._way.ask(self.headers, self._body, request.answer)
         except Exception:
             # As the server does with an application's.
             log.exception("request.failed")
@@ -137,9 +160,7 @@ class ShortWayConnection(BoundedConnection):
         """Write it whole, and let the server go on as after an answer of the application."""
         if self._direct.is_closing():
             return
-        parts = [STATUS_LINE[status]]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
+        parts = [self.heads.of(status, self.server_state.default_headers)]
         for name, value in headers:
             parts += (name, b": ", value, b"\r\n")
         if not keep_alive:

@@ -47,9 +47,10 @@ from openusher.ledger.base import (
     PendingGroups,
 )
 from openusher.ledger.folder import DataFolder
-from openusher.model.account import Account, ApiKey
+from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
 from openusher.model.search import AttemptFilter, GroupBy
+from openusher.model.session import LiveSessions
 from openusher.model.ticket import Ticket
 
 PROCESS = "openusher.ledger.apart.process"
@@ -265,6 +266,17 @@ class LedgerApart:
 
     async def add_api_key(self, key: ApiKey) -> None:
         await self._ask("add_api_key", key=key)
+
+    async def create_edge(self, edge: Edge) -> Edge:
+        made: Edge = await self._ask("create_edge", edge=edge)
+        return made
+
+    async def add_cookie_key(self, secret: Secret) -> None:
+        await self._ask("add_cookie_key", secret=secret)
+
+    async def live_sessions(self) -> LiveSessions:
+        found: LiveSessions = await self._ask("live_sessions")
+        return found
 
     async def next_block(self, *, now_ms: int) -> Block | None:
         block: Block | None = await self._ask("next_block", now_ms=now_ms)

@@ -11,9 +11,10 @@ import msgspec
 
 from openusher import errors
 from openusher.errors import UsherError
-from openusher.ledger.base import Ledger
+from openusher.ledger.base import Done, Ledger
 from openusher.model.account import Secret
 from openusher.model.attempt import Decision
+from openusher.model.session import Started
 from openusher.model.ticket import Ticket
 
 
@@ -91,7 +92,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 ToLedger = Ask | Forget | End
 ToDoor = Ready | Refused | Answer | Rows | Failed
 # As `Outcome`, of which one kind is an error.
-Sent = Decision | Ticket | Failure
+Sent = Decision | Started | Ticket | Done | Failure
 
 _COMMIT = "commit_batch"
 METHODS = (
@@ -104,6 +105,9 @@ METHODS = (
     "create_account",
     "set_account_active",
     "add_api_key",
+    "create_edge",
+    "add_cookie_key",
+    "live_sessions",
     "next_block",
     "block_rows",
     "mark_shipped",
@@ -117,7 +121,7 @@ METHODS = (
 )
 # What changes nothing, so that it was surely not done where no answer came.
 READS = frozenset(
-    {"ticket", "count_pending", "group_pending", "newest_pending", "directory", "block_rows", "blocks"}
+    {"ticket", "count_pending", "group_pending", "newest_pending", "directory", "live_sessions", "block_rows", "blocks"}
     | {"stats", "be_ready", "is_demo", "check"}
 )
 

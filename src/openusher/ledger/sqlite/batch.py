@@ -14,8 +14,21 @@ import msgspec
 from msgspec.structs import replace
 
 from openusher.errors import AlreadyExists, AttemptIdReused, ReplayedCommand, UnknownTicket
-from openusher.ledger.base import ANSWER_KEPT_MS, Decide, Issue, Operation, Outcome, Revoke
-from openusher.model.attempt import AttemptRequest, Decision, Reason
+from openusher.ledger.base import (
+    ANSWER_KEPT_MS,
+    Decide,
+    Done,
+    EndSessions,
+    Issue,
+    Operation,
+    Outcome,
+    Revoke,
+    SeeSessions,
+    Start,
+)
+from openusher.ledger.sqlite.sessions import Room, SessionBatch
+from openusher.model.attempt import AttemptRequest, Decision, Reason, Verdict
+from openusher.model.session import EndedBy, SessionWish, Started, viewer_digest
 from openusher.model.ticket import NewTicket, Ticket
 from openusher.rules import decide, has_expired
 
@@ -29,20 +42,29 @@ _ticket_decoder = msgspec.json.Decoder(list[Ticket], strict=False)
 # More than a batch can add, so that what expires never piles up.
 _PRUNED_ROWS_MAX = 1_000
 
-_TICKET_COLUMNS = "number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s"
+_TICKET_COLUMNS = (
+    "number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s, "
+    "max_sessions, newest_wins"
+)
 TICKET = f"SELECT {_TICKET_COLUMNS} FROM tickets WHERE cdn = ? AND key = ?"
 # Each takes a JSON array of the names it looks for. CROSS JOIN: the names come first, whatever the planner thinks.
 _READ = """
 SELECT
   (SELECT json_group_array(json_array(
-      'Ticket', number, cdn, t.key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s))
+      'Ticket', number, cdn, t.key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s,
+      max_sessions, newest_wins))
     FROM jsonb_each(?1) AS name CROSS JOIN tickets AS t ON cdn = name.value ->> 0 AND t.key = name.value ->> 1),
   (SELECT json_group_array(json_array(cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s))
     FROM jsonb_each(?2) AS name CROSS JOIN answers ON cdn = name.value ->> 0 AND attempt_id = name.value ->> 1),
   (SELECT json_group_array(json_array(api_key, digest))
     FROM jsonb_each(?3) AS name CROSS JOIN replays ON api_key = name.value ->> 0 AND digest = name.value ->> 1)
 """
-_ISSUE = f"INSERT INTO tickets ({_TICKET_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+# As `_READ` gives tickets: those of the sessions that have not ended.
+TICKETS_OF_SESSIONS = f"""
+SELECT json_group_array(json_array('Ticket', {_TICKET_COLUMNS})) FROM tickets
+WHERE number IN (SELECT ticket FROM sessions WHERE ended_ms = 0)
+"""
+_ISSUE = f"INSERT INTO tickets ({_TICKET_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CHANGE = "UPDATE tickets SET ip = ?, uses_taken = ?, active = ?, used_s = ? WHERE number = ?"
 _RECORD = """
 INSERT INTO attempts (id, cdn, at_ms, key, pass, app, appinst, video, ip, pageurl, refurl, user_agent, server_ip, edge,
@@ -64,7 +86,7 @@ _PRUNE_REPLAYS = f"""
 DELETE FROM replays WHERE (api_key, digest) IN (
   SELECT api_key, digest FROM replays WHERE until_ms < ? LIMIT {_PRUNED_ROWS_MAX})
 """
-_NUMBER = "UPDATE node SET clock_ms = ?, last_batch = ?, last_attempt = ?"
+_NUMBER = "UPDATE node SET clock_ms = ?, last_batch = ?, last_attempt = ?, last_session = ?"
 
 
 # Members of an enumeration are looked up anew wherever they are named, which is a tenth of a decision.
@@ -79,6 +101,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     last_batch: int
     last_attempt: int
     last_ticket: int
+    last_session: int
 
 
 class _Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +119,7 @@ class Batch:
         self._last_batch = counters.last_batch + 1
         self._last_attempt = counters.last_attempt
         self._last_ticket = counters.last_ticket
+        self._sessions = SessionBatch(connection, now_ms=self._now_ms, last_session=counters.last_session)
         self._tickets: dict[tuple[int, str], Ticket] = {}
         self._answers: dict[tuple[int, str], _Answer] = {}
         self._replays: set[tuple[str, str]] = set()
@@ -113,6 +137,7 @@ class Batch:
             last_batch=self._last_batch,
             last_attempt=self._last_attempt,
             last_ticket=self._last_ticket,
+            last_session=self._sessions.last_session,
         )
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -139,23 +164,28 @@ class Batch:
         if self._replay_rows:
             write_all(_KEEP_REPLAY, self._replay_rows)
             self._connection.execute(_PRUNE_REPLAYS, (self._now_ms,))
-        self._connection.execute(_NUMBER, (self._now_ms, self._last_batch, self._last_attempt))
+        self._sessions.write()
+        numbers = (self._now_ms, self._last_batch, self._last_attempt, self._sessions.last_session)
+        self._connection.execute(_NUMBER, numbers)
 
     def _read(self, operations: Sequence[Operation]) -> None:
         ticket_names: set[tuple[int, str]] = set()
         answer_names: set[tuple[int, str]] = set()
         replay_names: set[tuple[str, str]] = set()
+        starts: list[Start] = []
         for operation in operations:
-            if isinstance(operation, Decide):
+            if isinstance(operation, Decide | Start):
                 request = operation.request
                 ticket_names.add((request.cdn, request.key))
                 if request.attempt_id:
                     answer_names.add((request.cdn, request.attempt_id))
+                if isinstance(operation, Start):
+                    starts.append(operation)
             elif isinstance(operation, Issue):
                 ticket_names.add((operation.ticket.cdn, operation.ticket.key))
                 if operation.replay_digest:
                     replay_names.add((operation.api_key, operation.replay_digest))
-            else:
+            elif isinstance(operation, Revoke):
                 ticket_names.add((operation.cdn, operation.key))
         ((tickets, answers, replays),) = self._connection.execute(
             _READ, (_json(ticket_names), _json(answer_names), _json(replay_names))
@@ -165,16 +195,22 @@ class Batch:
             if at_ms >= self._now_ms - ANSWER_KEPT_MS:
                 decision = Decision(reason=Reason(reason), attempt=attempt, uses_left=uses_left, expires_s=expires_s)
                 self._answers[cdn, attempt_id] = _Answer(digest=digest, at_ms=at_ms, decision=decision)
+        self._sessions.read(starts, self._tickets)
         self._replays = {(api_key, digest) for api_key, digest in _rows(replays)}
 
     def _carry_out(self, operation: Operation) -> Outcome:
         if isinstance(operation, Decide):
             return self._decide(operation.request)
+        if isinstance(operation, Start):
+            return self._start(operation.request, operation.wish)
         if isinstance(operation, Issue):
             return self._issue(operation)
-        return self._revoke(operation)
+        if isinstance(operation, Revoke):
+            return self._revoke(operation)
+        return self._see_to_sessions(operation)
 
-    def _decide(self, request: AttemptRequest) -> Outcome:
+    def _decide(self, request: AttemptRequest, *, refusal: Reason = Reason.NONE) -> Outcome:
+        """Decide and record. `refusal` is a reason against it that the rules do not know of."""
         ticket = self._tickets.get((request.cdn, request.key))
         digest = ""
         if request.attempt_id:
@@ -185,6 +221,10 @@ class Batch:
                     return AttemptIdReused("attempt_id: was asked before with other content; give each attempt its own")
                 return self._repeated(answer.decision, ticket)
         verdict = decide(ticket, request, now_ms=self._now_ms)
+        if verdict.reason is _ACCEPTED and refusal is not _ACCEPTED:
+            verdict = Verdict(refusal)
+        if verdict.reason is _ACCEPTED and ticket is not None and self._sessions.is_held(ticket, request.ip):
+            verdict = Verdict(Reason.KICKED)
         self._last_attempt += 1
         if verdict.reason is _ACCEPTED:
             assert ticket is not None
@@ -206,6 +246,33 @@ class Batch:
         if request.attempt_id:
             self._keep_answer(request, decision, digest)
         return decision
+
+    def _start(self, request: AttemptRequest, wish: SessionWish) -> Outcome:
+        viewer = viewer_digest(request, wish.base)
+        name = (request.cdn, request.key)
+        ticket = self._tickets.get(name)
+        joined = self._sessions.joined(viewer, resume_ms=wish.resume_ms)
+        if joined is not None and ticket is not None and ticket.active and not has_expired(ticket, now_ms=self._now_ms):
+            first = Decision(
+                reason=_ACCEPTED, attempt=joined.attempt, uses_left=ticket.uses_left, expires_s=ticket.expires_s
+            )
+            return Started(decision=first, session=joined, ticket=ticket, is_new=False)
+        room = self._sessions.room(ticket, request, wish) if ticket else Room()
+        decision = self._decide(request, refusal=_ACCEPTED if room.is_there else Reason.TOO_MANY_SESSIONS)
+        if not isinstance(decision, Decision) or not decision.accepted:
+            return decision
+        ticket = self._tickets[name]
+        self._sessions.end(room.taken_from, EndedBy.REPLACED)
+        session = self._sessions.open(wish, request, viewer=viewer, ticket=ticket, attempt=decision.attempt)
+        return Started(decision=decision, session=session, ticket=ticket, is_new=True, replaced=room.taken_from)
+
+    def _see_to_sessions(self, operation: SeeSessions | EndSessions) -> Done:
+        if isinstance(operation, SeeSessions):
+            self._sessions.see(operation.seen)
+        else:
+            self._sessions.end(operation.numbers, operation.by)
+            self._sessions.hold(operation.held, operation.hold_ms)
+        return Done()
 
     def _repeated(self, first: Decision, ticket: Ticket | None) -> Decision:
         """The first answer again; a "yes" only while it still holds (DESIGN, promise 4)."""
@@ -256,7 +323,10 @@ class Batch:
         ticket = self._tickets.get((revoke.cdn, revoke.key))
         if ticket is None:
             return UnknownTicket(f"key: account {revoke.cdn} has no such ticket")
-        return self._change(ticket, active=False) if ticket.active else ticket
+        if not ticket.active:
+            return ticket
+        self._sessions.end_ticket(ticket)
+        return self._change(ticket, active=False)
 
     def _change(self, ticket: Ticket, **changes: object) -> Ticket:
         changed = replace(ticket, **changes)
@@ -277,22 +347,8 @@ def _rows(text: str) -> list[Row]:
 
 def ticket_of_row(row: Row) -> Ticket:
     """A ticket from the columns of `tickets`, in their order."""
-    number, cdn, key, password, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s = row
-    return Ticket(
-        number=number,
-        cdn=cdn,
-        key=key,
-        password=password,
-        app=app,
-        video=video,
-        ip=ip,
-        uses_limit=uses_limit,
-        uses_taken=uses_taken,
-        active=bool(active),
-        created_s=created_s,
-        expires_s=expires_s,
-        used_s=used_s,
-    )
+    ticket = Ticket(**dict(zip(Ticket.__struct_fields__, row, strict=True)))
+    return replace(ticket, active=bool(ticket.active), newest_wins=bool(ticket.newest_wins))
 
 
 def _new_ticket(wanted: NewTicket, *, number: int, now_s: int) -> Ticket:
@@ -310,12 +366,14 @@ def _new_ticket(wanted: NewTicket, *, number: int, now_s: int) -> Ticket:
         created_s=now_s,
         expires_s=wanted.expires_s,
         used_s=0,
+        max_sessions=wanted.max_sessions,
+        newest_wins=wanted.newest_wins,
     )
 
 
 def _ticket_row(t: Ticket) -> Row:
     rules = (t.key, t.password, t.app, t.video, t.ip, t.uses_limit, t.uses_taken, int(t.active))
-    return (t.number, t.cdn, *rules, t.created_s, t.expires_s, t.used_s)
+    return (t.number, t.cdn, *rules, t.created_s, t.expires_s, t.used_s, t.max_sessions, int(t.newest_wins))
 
 
 def _attempt_row(request: AttemptRequest, decision: Decision, *, at_ms: int) -> Row:

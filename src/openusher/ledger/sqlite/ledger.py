@@ -24,14 +24,23 @@ from openusher.ledger.base import (
 )
 from openusher.ledger.sqlite import blocks, indexes, store
 from openusher.ledger.sqlite import search as searching
-from openusher.ledger.sqlite.accounts import insert_account, insert_api_key, read_directory, update_account
-from openusher.ledger.sqlite.batch import TICKET, ticket_of_row
+from openusher.ledger.sqlite.accounts import (
+    insert_account,
+    insert_api_key,
+    insert_cookie_key,
+    insert_edge,
+    read_directory,
+    update_account,
+)
+from openusher.ledger.sqlite.batch import TICKET, TICKETS_OF_SESSIONS, ticket_of_row
 from openusher.ledger.sqlite.readers import Readers
+from openusher.ledger.sqlite.sessions import read_live_sessions
 from openusher.ledger.sqlite.verify import find_faults
 from openusher.ledger.sqlite.writer import Writer
-from openusher.model.account import Account, ApiKey
+from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
 from openusher.model.search import AttemptFilter, GroupBy
+from openusher.model.session import LiveSessions
 from openusher.model.ticket import Ticket
 
 T = TypeVar("T")
@@ -142,6 +151,17 @@ class SqliteLedger:
     async def add_api_key(self, key: ApiKey) -> None:
         now_s = int(time.time())
         await self._write_unique(lambda connection: insert_api_key(connection, key, now_s=now_s))
+
+    async def create_edge(self, edge: Edge) -> Edge:
+        now_s = int(time.time())
+        return await self._write_unique(lambda connection: insert_edge(connection, edge, now_s=now_s))
+
+    async def add_cookie_key(self, secret: Secret) -> None:
+        now_s = int(time.time())
+        await self._writer.write(lambda connection: insert_cookie_key(connection, secret, now_s=now_s))
+
+    async def live_sessions(self) -> LiveSessions:
+        return await self._readers.ask_aside(lambda connection: read_live_sessions(connection, TICKETS_OF_SESSIONS))
 
     async def _write_unique(self, statements: Callable[[apsw.Connection], T]) -> T:
         try:

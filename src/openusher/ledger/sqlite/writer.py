@@ -23,7 +23,9 @@ from openusher.ledger.sqlite.readers import Readers
 
 T = TypeVar("T")
 
-_COUNTERS = "SELECT clock_ms, last_batch, last_attempt, (SELECT coalesce(max(number), 0) FROM tickets) FROM node"
+_COUNTERS = """
+SELECT clock_ms, last_batch, last_attempt, last_session, (SELECT coalesce(max(number), 0) FROM tickets) FROM node
+"""
 # After a try that met readers who do not finish; each try holds up all others for a moment.
 _WAL_RETRY_S = 10.0
 # What one operation's content can raise, while the file is well: constraints, lengths, numbers past 63 bits, text
@@ -307,5 +309,11 @@ class Writer:
 
 
 def _read_counters(connection: apsw.Connection) -> Counters:
-    clock_ms, last_batch, last_attempt, last_ticket = next(connection.execute(_COUNTERS))
-    return Counters(clock_ms=clock_ms, last_batch=last_batch, last_attempt=last_attempt, last_ticket=last_ticket)
+    clock_ms, last_batch, last_attempt, last_session, last_ticket = next(connection.execute(_COUNTERS))
+    return Counters(
+        clock_ms=clock_ms,
+        last_batch=last_batch,
+        last_attempt=last_attempt,
+        last_ticket=last_ticket,
+        last_session=last_session,
+    )

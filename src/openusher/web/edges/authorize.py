@@ -10,19 +10,7 @@ import msgspec
 
 from openusher.errors import AttemptIdReused, Busy, CommitUnknown, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.account import Edge
-from openusher.model.address import NOT_SAID, parse_address
-from openusher.model.attempt import AttemptRequest, Cut, Decision, text_digest
-from openusher.model.discreet import Discreet
-from openusher.model.limits import (
-    APP_BYTES_MAX,
-    KEY_BYTES_MAX,
-    PASS_BYTES_MAX,
-    URL_BYTES_MAX,
-    USER_AGENT_BYTES_MAX,
-    VIDEO_BYTES_MAX,
-    cut_text,
-    is_storable,
-)
+from openusher.model.attempt import AttemptRequest, Decision
 from openusher.usher import Usher
 from openusher.web.asgi import (
     BODY_BYTES_MAX,
@@ -37,38 +25,18 @@ from openusher.web.asgi import (
     Scope,
     Send,
     after_too_large,
-    header,
     read_body,
     send_answer,
 )
+from openusher.web.edges.question import Question, request_of
+from openusher.web.edges.token import edge_token
 
 PATH = "/v1/authorize"
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
-_BEARER = b"bearer "
 _CHALLENGE = (b"www-authenticate", b'Bearer realm="usher"')
 _PERHAPS_DONE = "the attempt may have been recorded; ask again with the same attempt_id"
 
 log = logging.getLogger(__name__)
-
-
-class Question(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body as it comes. `key` and `pass` may be missing or null: that is an attempt without a ticket.
-
-    Unknown members are refused: a mistyped `attempt_id` would silently cost a second use.
-    """
-
-    key: str | None = None
-    password: str | None = msgspec.field(name="pass", default=None)
-    app: str
-    video: str
-    ip: str
-    appinst: str | None = None
-    pageurl: str | None = None
-    refurl: str | None = None
-    server_ip: str | None = None
-    user_agent: str | None = None
-    attempt_id: str | None = None
 
 
 class TicketState(msgspec.Struct):
@@ -103,23 +71,12 @@ class Refusal(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Question)
 _encoder = msgspec.json.Encoder()
 
-# field, its limit, and how a cut one is marked
-_LIMITS = (
-    ("key", KEY_BYTES_MAX, Cut.KEY),
-    ("password", PASS_BYTES_MAX, Cut.PASS),
-    ("app", APP_BYTES_MAX, Cut.APP),
-    ("video", VIDEO_BYTES_MAX, Cut.VIDEO),
-    ("appinst", APP_BYTES_MAX, Cut.APPINST),
-    ("pageurl", URL_BYTES_MAX, Cut.PAGEURL),
-    ("refurl", URL_BYTES_MAX, Cut.REFURL),
-    ("user_agent", USER_AGENT_BYTES_MAX, Cut.USER_AGENT),
-)
-
 
 class AuthorizeEndpoint:
     """The endpoint. It stands before every play, so that what came whole goes the short way (connection.py)."""
 
     path = PATH
+    method = "POST"
 
     def __init__(self, usher: Usher, *, request_s_max: float) -> None:
         self._usher = usher
@@ -128,7 +85,7 @@ class AuthorizeEndpoint:
     def ask(self, headers: Headers, body: bytes, answer: Respond) -> None:
         """Decide the question in `body`, and answer it when that is on disk."""
         try:
-            edge = self._usher.edge(_token(headers))
+            edge = self._usher.edge(edge_token(headers))
             request, attempt_id = read_question(body, edge)
             deciding = self._usher.authorize(request)
         except UsherError as error:
@@ -154,7 +111,7 @@ class AuthorizeEndpoint:
             return
         try:
             # Before the body is read; `ask` looks again, since the account may be disabled while that comes.
-            self._usher.edge(_token(scope["headers"]))
+            self._usher.edge(edge_token(scope["headers"]))
             body = await read_body(scope, receive, seconds_max=self._request_s_max)
         except NotAuthorised as error:
             await _send(send, _refusal(error))
@@ -217,58 +174,7 @@ def read_question(body: bytes, edge: Edge) -> tuple[AttemptRequest, str]:
         raise _wrong_shape(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidParameter("", "the body is not JSON in UTF-8") from None
-    texts, cut, uncut = _bounded(question)
-    server_ip = NOT_SAID
-    if question.server_ip:
-        server_ip = _address("server_ip", question.server_ip)
-        if server_ip == NOT_SAID:
-            raise InvalidParameter("server_ip", "is no server's address; leave it out where that is not known")
-    request = AttemptRequest(
-        cdn=edge.cdn,
-        edge=edge.number,
-        ip=_address("ip", question.ip),
-        server_ip=server_ip,
-        attempt_id=_attempt_id(question.attempt_id),
-        cut=cut,
-        # The same id may come with a text that differs beyond the cut, and is then another question.
-        uncut=text_digest("\0".join(uncut)) if uncut else "",
-        **texts,
-    )
-    return request, question.attempt_id or ""
-
-
-def _bounded(question: Question) -> tuple[dict[str, str], int, list[str]]:
-    """The texts within their limits, which of them were cut, and what these were before."""
-    texts: dict[str, str] = {}
-    cut, uncut = 0, []
-    for field, bytes_max, mark in _LIMITS:
-        text = getattr(question, field) or ""
-        # Most texts are settled here, without the two calls.
-        if not text.isascii() or len(text) > bytes_max or "\0" in text:
-            if not is_storable(text):
-                raise InvalidParameter("pass" if field == "password" else field, "holds a NUL character")
-            whole = text
-            text, was_cut = cut_text(whole, bytes_max=bytes_max)
-            if was_cut:
-                cut |= mark
-                uncut.append(whole)
-        texts[field] = text
-    return texts, cut, uncut
-
-
-def _address(field: str, text: str) -> int:
-    try:
-        return parse_address(text)
-    except ValueError:
-        raise InvalidParameter(field, "is not an IPv4 or IPv6 address") from None
-
-
-def _attempt_id(text: str | None) -> str:
-    if not text:
-        return ""
-    if not _UUID.fullmatch(text):
-        raise InvalidParameter("attempt_id", "is not a UUID such as 0192e4a8-7c3f-7d52-9f0a-3b1c5d7e9f01")
-    return text.lower()
+    return request_of(question, edge), question.attempt_id or ""
 
 
 def _wrong_shape(problem: str) -> InvalidParameter:
@@ -281,13 +187,6 @@ def _wrong_shape(problem: str) -> InvalidParameter:
     if missing := re.search(r"missing required field `([a-z_]+)`", problem):
         return InvalidParameter(missing[1], "is missing; give a text")
     return InvalidParameter("", "the body is no JSON object; give one")
-
-
-def _token(headers: Headers) -> str:
-    value = header(headers, b"authorization")
-    if not value[:7].lower() == _BEARER:
-        raise NotAuthorised("no edge token")
-    return value[7:].strip().decode("latin-1")
 
 
 def _encode(decision: Decision, attempt_id: str) -> bytes:

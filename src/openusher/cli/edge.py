@@ -1,0 +1,128 @@
+"""`usher edge`: make edges, list them, print their configuration, see what a URL means to one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from openusher.cli.connect import admin, ask
+from openusher.cli.options import AsJson, Data, settings_of
+from openusher.cli.output import EXITS, Exit, err, fail, out, print_fields, print_json, print_table
+from openusher.model.edge import OPTIONS, EdgeKind
+from openusher.settings import Settings
+
+app = typer.Typer(
+    help="Make and look after edges: the media servers that ask.\n\nExample: usher edge create 158 --kind nginx",
+    epilog=EXITS,
+    no_args_is_help=True,
+)
+
+Number = Annotated[int, typer.Argument(metavar="EDGE", help="The edge's number.", show_default=False)]
+
+
+def _options_help() -> str:
+    kinds = (f"{kind}: {', '.join(options) or 'none'}" for kind, options in OPTIONS.items())
+    return f"A setting, name=value; may be given again. {'; '.join(kinds)}."
+
+
+@app.command("create", short_help="Make an edge and print its configuration.", epilog=EXITS)
+def create(
+    cdn: Annotated[int, typer.Argument(metavar="CDN", help="The account's cdn number.", show_default=False)],
+    kind: Annotated[EdgeKind, typer.Option(help="How it asks.", show_default=False)],
+    name: Annotated[str, typer.Option(help="A name for people, unlike the account's other edges'.")] = "",
+    trusted_proxy: Annotated[
+        list[str] | None, typer.Option(help="A net of a CDN in front, whose X-Forwarded-For is believed.")
+    ] = None,
+    option: Annotated[list[str] | None, typer.Option(help=_options_help(), show_default=False)] = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an edge. Prints its token, which is shown only now, and the configuration for its server with all values
+    in it.
+
+    \b
+    Example: usher edge create 158 --kind nginx --option root=/srv/media > /etc/nginx/conf.d/usher.conf
+    """
+    given = _given(option or [])
+    if trusted_proxy:
+        given["trusted_proxy"] = trusted_proxy
+    body = {"kind": kind, "name": name, "options": given}
+    made = _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/edges", body)
+    if as_json:
+        print_json(made)
+        return
+    if made["snippet"]:
+        out.print(made["snippet"], markup=False, end="")
+        err.print(
+            f"Edge {made['edge']} ({made['name']}). Its token stands in the configuration; it is not shown again."
+        )
+        return
+    print_fields({field: made[field] for field in ("edge", "name", "kind", "token")})
+    err.print("Keep the token: it is not shown again.")
+
+
+@app.command("list", epilog=EXITS)
+def list_edges(data: Data = None, as_json: AsJson = False) -> None:
+    """List the edges: number, account, kind and name.
+
+    \b
+    Example: usher edge list --json
+    """
+    edges = _ask(settings_of(data=data), "GET", "/edges")
+    if as_json:
+        for edge in edges:
+            print_json(edge)
+        return
+    print_table(["edge", "cdn", "kind", "name"], [[e["edge"], e["cdn"], e["kind"], e["name"]] for e in edges])
+
+
+@app.command("snippet", short_help="Print an edge's configuration again.", epilog=EXITS)
+def snippet(edge: Number, data: Data = None) -> None:
+    """Print the configuration for an edge's server again; where the token belongs, a mark stands.
+
+    \b
+    Example: usher edge snippet 2
+    """
+    found = _ask(settings_of(data=data), "GET", f"/edges/{edge}")
+    if not found["snippet"]:
+        fail(f"edge {edge} is of kind {found['kind']}, which needs no configuration of ours", Exit.NO)
+    out.print(found["snippet"], markup=False, end="")
+
+
+@app.command("test-path", short_help="Show what a URL means to an edge.", epilog=EXITS)
+def show_path(
+    edge: Number,
+    url: Annotated[str, typer.Argument(metavar="URL", help="As a player asks for it, with or without its host.")],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a URL means to an edge: app, appinst and video, what kind of file it is, and which files belong to it.
+
+    \b
+    Example: usher edge test-path 2 'https://media.example.com/live/cam1/index.m3u8?key=k&pass=p'
+    """
+    found = _ask(settings_of(data=data), "POST", f"/edges/{edge}/path", {"url": url})
+    if as_json:
+        print_json(found)
+        return
+    print_fields(found)
+
+
+def _given(options: list[str]) -> dict[str, list[str]]:
+    given: dict[str, list[str]] = {}
+    for text in options:
+        name, equals, value = text.partition("=")
+        if not equals:
+            fail(f'--option: cannot take "{text}"; give name=value', Exit.USAGE)
+        given.setdefault(name, []).append(value)
+    return given
+
+
+def _ask(settings: Settings, method: str, path: str, body: Any = None) -> Any:
+    async def run() -> Any:
+        async with admin(settings) as client:
+            return await ask(client, method, path, body)
+
+    return asyncio.run(run())

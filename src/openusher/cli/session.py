@@ -1,0 +1,119 @@
+"""`usher session`: who watches now, and who shall no longer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from openusher.cli.connect import admin, ask
+from openusher.cli.options import AsJson, Data, settings_of
+from openusher.cli.output import EXITS, Exit, fail, out, print_fields, print_json, print_table
+from openusher.settings import Settings
+
+app = typer.Typer(
+    help="See who watches now, and end sessions. The node has to run.\n\nExample: usher session list 158",
+    epilog=EXITS,
+    no_args_is_help=True,
+)
+
+Cdn = Annotated[int, typer.Argument(metavar="CDN", help="The account's cdn number.", show_default=False)]
+Session = Annotated[str, typer.Option("--session", help="The session of this name.")]
+Key = Annotated[str, typer.Option("--key", help="Those of this ticket.")]
+User = Annotated[str, typer.Option("--user", help="Those of this user, as a pass names him.")]
+Ip = Annotated[str, typer.Option("--ip", help="Those that began at this address or in this net.")]
+Video = Annotated[str, typer.Option("--video", help="Those of this video; a name or a pattern.")]
+
+
+@app.command("list", short_help="List who watches now.", epilog=EXITS)
+def list_sessions(
+    cdn: Cdn,
+    key: Key = "",
+    user: User = "",
+    ip: Ip = "",
+    video: Video = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="So many, the newest first.")] = 100,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the live sessions of an account, the newest first.
+
+    \b
+    Example: usher session list 158 --video 'cam*'
+    """
+    search = {**_search(key=key, user=user, ip=ip, video=video), "limit": limit}
+    found = _ask(settings_of(data=data), cdn, "sessions", search)
+    if as_json:
+        for session in found["sessions"]:
+            print_json(session)
+        return
+    rows = [
+        [each["session"], each["user"], each["video"], each["ip"], each["start_date"], each["watched"], _state(each)]
+        for each in found["sessions"]
+    ]
+    print_table(["session", "user", "video", "ip", "since (UTC)", "watched s", ""], rows)
+    if len(rows) < found["session_count"]:
+        out.print(f"{len(rows)} of {found['session_count']}; --limit shows more")
+
+
+@app.command("show", short_help="Show one session.", epilog=EXITS)
+def show(
+    cdn: Cdn,
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Its name.", show_default=False)],
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that is known of a live session.
+
+    \b
+    Example: usher session show 158 Z277n4yPfZc944yFi59_UQ
+    """
+    found = _ask(settings_of(data=data), cdn, "sessions", {"session": session})["sessions"]
+    if not found:
+        fail(f"account {cdn} has no live session {session}", Exit.NO)
+    if as_json:
+        print_json(found[0])
+        return
+    print_fields(found[0])
+
+
+@app.command("kick", short_help="End sessions.", epilog=EXITS)
+def kick(
+    cdn: Cdn,
+    session: Session = "",
+    key: Key = "",
+    user: User = "",
+    ip: Ip = "",
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """End the live sessions that match, and refuse their tickets for a minute where they were used.
+
+    \b
+    Example: usher session kick 158 --user user123
+    """
+    search = _search(session=session, key=key, user=user, ip=ip)
+    if not search:
+        fail("say whom: --session, --key, --user or --ip", Exit.USAGE)
+    kicked = _ask(settings_of(data=data), cdn, "kick", search)
+    if as_json:
+        print_json(kicked)
+        return
+    out.print(f"Ended {kicked['kicked']} session{'' if kicked['kicked'] == 1 else 's'}.")
+
+
+def _search(**filters: str) -> dict[str, Any]:
+    return {name: text for name, text in filters.items() if text}
+
+
+def _state(session: dict[str, Any]) -> str:
+    return "asleep" if session["asleep"] else ""
+
+
+def _ask(settings: Settings, cdn: int, what: str, search: dict[str, Any]) -> Any:
+    async def run() -> Any:
+        async with admin(settings) as client:
+            return await ask(client, "POST", f"/accounts/{cdn}/{what}", search)
+
+    return asyncio.run(run())

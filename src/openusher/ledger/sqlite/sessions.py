@@ -1,0 +1,186 @@
+"""The sessions of a batch: which it joins, which it opens, and what becomes of others; and sessions as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from openusher.ledger.base import Start
+from openusher.model.attempt import AttemptRequest
+from openusher.model.session import EndedBy, LiveSessions, Session, SessionWish, viewer_digest
+from openusher.model.ticket import Ticket
+
+_COLUMNS = ", ".join(Session.__struct_fields__)
+_BY_VIEWER = f"SELECT {_COLUMNS} FROM sessions WHERE viewer IN (SELECT value FROM json_each(?)) AND ended_ms = 0"
+_OPEN = f"INSERT INTO sessions ({_COLUMNS}) VALUES ({', '.join('?' for _ in Session.__struct_fields__)})"
+_SEEN = "UPDATE sessions SET seen_ms = max(seen_ms, ?), watched_ms = max(watched_ms, ?) WHERE number = ?"
+_END = "UPDATE sessions SET ended_ms = ?, ended_by = ? WHERE number = ? AND ended_ms = 0"
+_END_TICKET = "UPDATE sessions SET ended_ms = ?, ended_by = ? WHERE ticket = ? AND ended_ms = 0"
+_OF_TICKETS = f"SELECT {_COLUMNS} FROM sessions WHERE ticket IN (SELECT value FROM json_each(?)) AND ended_ms = 0"
+_HELD = "SELECT ticket, ip FROM holds WHERE until_ms > ?"
+_HOLD = "INSERT OR REPLACE INTO holds (ticket, ip, until_ms) VALUES (?, ?, ?)"
+_PRUNE_HOLDS = "DELETE FROM holds WHERE until_ms <= ?"
+_LIVE = f"SELECT {_COLUMNS} FROM sessions WHERE ended_ms = 0 ORDER BY number"
+
+
+class Room(msgspec.Struct, frozen=True):
+    """Whether a ticket has room for one session more, and the numbers of those that must end for it."""
+
+    is_there: bool = True
+    taken_from: tuple[int, ...] = ()
+
+
+class SessionBatch:
+    """What one transaction reads of sessions and writes to them. Used once."""
+
+    def __init__(self, connection: apsw.Connection, *, now_ms: int, last_session: int) -> None:
+        self._connection = connection
+        self._now_ms = now_ms
+        self.last_session = last_session
+        self._by_viewer: dict[str, Session] = {}
+        # Of tickets that limit their sessions, by ticket and number.
+        self._by_ticket: dict[int, dict[int, Session]] = {}
+        self._held: set[tuple[int, int]] = set()
+        self._holds: list[tuple[int, bytes, int]] = []
+        self._opened: list[Session] = []
+        self._seen: list[tuple[int, int, int]] = []
+        self._ended: list[tuple[int, str, int]] = []
+        self._ended_tickets: list[tuple[int, str, int]] = []
+
+    def read(self, starts: Sequence[Start], tickets: Mapping[tuple[int, str], Ticket]) -> None:
+        """Read who is held, and the live sessions that `starts` may join or have to make room among.
+
+        Raises apsw.Error.
+        """
+        held = self._connection.execute(_HELD, (self._now_ms,))
+        self._held = {(ticket, int.from_bytes(ip, "big")) for ticket, ip in held}
+        if not starts:
+            return
+        viewers = {viewer_digest(start.request, start.wish.base) for start in starts}
+        self._by_viewer = {session.viewer: session for session in self._live(_BY_VIEWER, viewers)}
+        named = (tickets.get((start.request.cdn, start.request.key)) for start in starts)
+        limited = {ticket.number for ticket in named if ticket is not None and ticket.max_sessions}
+        if limited:
+            self._by_ticket = {number: {} for number in limited}
+            for session in self._live(_OF_TICKETS, limited):
+                self._by_ticket[session.ticket][session.number] = session
+
+    def _live(self, statement: str, names: Iterable[str] | Iterable[int]) -> Iterator[Session]:
+        return map(session_of_row, self._connection.execute(statement, (msgspec.json.encode(list(names)).decode(),)))
+
+    def is_held(self, ticket: Ticket, ip: int) -> bool:
+        """Whether somebody was kicked who had this ticket at this address."""
+        return bool(self._held) and (ticket.number, ip) in self._held
+
+    def room(self, ticket: Ticket, request: AttemptRequest, wish: SessionWish) -> Room:
+        """Whether another session of the ticket may begin."""
+        if not ticket.max_sessions:
+            return Room()
+        known = dict(wish.seen)
+        taking: list[tuple[int, int]] = []
+        for number, session in self._by_ticket.get(ticket.number, {}).items():
+            silent_ms = self._now_ms - max(session.seen_ms, known.get(number, 0))
+            has_hopped = session.ip == request.ip and session.user_agent == request.user_agent
+            if silent_ms < (wish.hop_ms if has_hopped else wish.idle_ms):
+                taking.append((silent_ms, number))
+        missing = len(taking) + 1 - ticket.max_sessions
+        if missing <= 0:
+            return Room()
+        if not ticket.newest_wins:
+            return Room(is_there=False)
+        return Room(taken_from=tuple(number for _, number in sorted(taking, reverse=True)[:missing]))
+
+    def joined(self, viewer: str, *, resume_ms: int) -> Session | None:
+        """The viewer's live session, which another start has opened meanwhile."""
+        session = self._by_viewer.get(viewer)
+        if session is None or session.seen_ms + resume_ms < self._now_ms:
+            return None
+        return session
+
+    def open(self, wish: SessionWish, request: AttemptRequest, *, viewer: str, ticket: Ticket, attempt: int) -> Session:
+        """A new session of `viewer` by the accepted `attempt`."""
+        self.last_session += 1
+        session = Session(
+            number=self.last_session,
+            id=wish.id,
+            cdn=request.cdn,
+            edge=request.edge,
+            ticket=ticket.number,
+            viewer=viewer,
+            app=request.app,
+            appinst=request.appinst,
+            video=request.video,
+            base=wish.base,
+            ip=request.ip,
+            user_agent=request.user_agent,
+            attempt=attempt,
+            started_ms=self._now_ms,
+            seen_ms=self._now_ms,
+            watched_ms=0,
+            ended_ms=0,
+            ended_by="",
+        )
+        self._by_viewer[viewer] = session
+        if ticket.number in self._by_ticket:
+            self._by_ticket[ticket.number][session.number] = session
+        self._opened.append(session)
+        return session
+
+    def see(self, seen: Iterable[tuple[int, int, int]]) -> None:
+        """Note number, `seen_ms` and `watched_ms` of sessions."""
+        self._seen += [(seen_ms, watched_ms, number) for number, seen_ms, watched_ms in seen]
+
+    def end(self, numbers: Collection[int], by: str) -> None:
+        self._ended += [(self._now_ms, by, number) for number in numbers]
+        self._forget(lambda session: session.number in numbers)
+
+    def hold(self, held: Iterable[tuple[int, int]], hold_ms: int) -> None:
+        """Refuse starts of these tickets from these addresses for a while."""
+        for ticket, ip in held:
+            self._held.add((ticket, ip))
+            self._holds.append((ticket, ip.to_bytes(16, "big"), self._now_ms + hold_ms))
+
+    def end_ticket(self, ticket: Ticket) -> None:
+        """End all sessions of a ticket that was revoked."""
+        self._ended_tickets.append((self._now_ms, EndedBy.REVOKED, ticket.number))
+        self._forget(lambda session: session.ticket == ticket.number)
+
+    def _forget(self, is_over: Callable[[Session], bool]) -> None:
+        self._by_viewer = {v: session for v, session in self._by_viewer.items() if not is_over(session)}
+        for number, sessions in self._by_ticket.items():
+            self._by_ticket[number] = {n: session for n, session in sessions.items() if not is_over(session)}
+
+    def write(self) -> None:
+        """Write it all inside the open transaction. Raises apsw.Error."""
+        # Opened first: one that the same batch ends is ended then. None of these is a statement when it has no rows.
+        write_all = self._connection.executemany
+        write_all(_OPEN, [_row_of_session(session) for session in self._opened])
+        write_all(_SEEN, self._seen)
+        write_all(_END, self._ended)
+        write_all(_END_TICKET, self._ended_tickets)
+        if self._holds:
+            self._connection.execute(_PRUNE_HOLDS, (self._now_ms,))
+            write_all(_HOLD, self._holds)
+
+
+def session_of_row(row: tuple[Any, ...]) -> Session:
+    """A session from the columns of `sessions`, in their order."""
+    fields = dict(zip(Session.__struct_fields__, row, strict=True))
+    fields["ip"] = int.from_bytes(fields["ip"], "big")
+    return Session(**fields)
+
+
+def _row_of_session(session: Session) -> tuple[Any, ...]:
+    fields = msgspec.structs.asdict(session)
+    return tuple({**fields, "ip": session.ip.to_bytes(16, "big")}.values())
+
+
+def read_live_sessions(connection: apsw.Connection, tickets_of: str) -> LiveSessions:
+    """All sessions that have not ended, in one transaction with their tickets, which `tickets_of` selects as JSON."""
+    with connection:
+        sessions = [session_of_row(row) for row in connection.execute(_LIVE)]
+        ((tickets,),) = connection.execute(tickets_of)
+    return LiveSessions(sessions=sessions, tickets=msgspec.json.decode(tickets, type=list[Ticket], strict=False))

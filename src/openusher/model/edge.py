@@ -1,0 +1,105 @@
+"""What an edge can be set to. Options are texts by name, as `usher edge create --option` takes them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import lru_cache
+
+import msgspec
+
+from openusher.errors import InvalidParameter
+from openusher.model.account import Edge
+from openusher.model.address import parse_net
+from openusher.model.limits import checked_text
+from openusher.model.pathmap import DEFAULT_TEMPLATES, PathMap
+
+_OPTION_BYTES_MAX = 8_192
+# What a configuration file could take for something else.
+_UNSAFE = frozenset("\"'`;{}\\$#\r\n\0")
+
+
+class EdgeKind(StrEnum):
+    """How an edge asks: by the plain door, or as its media server does."""
+
+    GENERIC = "generic"
+    NGINX = "nginx"
+
+
+class Option(msgspec.Struct, frozen=True):
+    """An option of some kinds of edge: its default, the words that it takes (none: any), and what it does. The values
+    of one that is given `many` times stand on a line each."""
+
+    default: str
+    help: str
+    words: tuple[str, ...] = ()
+    many: bool = False
+
+
+_WATCHED = {
+    "path": Option("", "A template of the path map, in order; see usher edge test-path. Without it: the usual ones.",
+                   many=True),
+    "cookie_secure": Option("on", "Whether players send the session's cookie over TLS only.", ("on", "off")),
+    "cookie_same_site": Option("Lax", "None where the player's site is another one than the media's.",
+                               ("Lax", "Strict", "None")),
+}  # fmt: skip
+_SERVER = {
+    "usher": Option("127.0.0.1:8088", "Where the server reaches this node: host:port."),
+    "listen": Option("80", "What the server listens on."),
+    "server_name": Option("_", "The media's host names."),
+    "root": Option("/srv/media", "The folder of the media."),
+    "log": Option("/var/log/nginx/usher.log", "Where the server logs what it sent, without the passes in the URLs."),
+    "trusted_proxy": Option("", "A net of a CDN or balancer in front, whose X-Forwarded-For is believed.", many=True),
+}
+OPTIONS: dict[EdgeKind, dict[str, Option]] = {
+    EdgeKind.GENERIC: {},
+    EdgeKind.NGINX: {**_WATCHED, **_SERVER},
+}
+
+
+def checked_options(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, str]:
+    """The options as an edge keeps them. Raises InvalidParameter naming the option."""
+    known = OPTIONS[kind]
+    options: dict[str, str] = {}
+    for name, values in given.items():
+        option = known.get(name)
+        if option is None:
+            raise InvalidParameter(name, f"is no option of {kind}; it takes {', '.join(sorted(known)) or 'none'}")
+        if len(values) > 1 and not option.many:
+            raise InvalidParameter(name, "is given twice")
+        for value in values:
+            _check_value(name, value, option)
+        options[name] = checked_text(name, "\n".join(values), bytes_max=_OPTION_BYTES_MAX)
+    if options.get("cookie_same_site") == "None" and options.get("cookie_secure") == "off":
+        raise InvalidParameter("cookie_same_site", "None is taken by browsers over TLS only; leave cookie_secure on")
+    if options.get("path"):
+        path_map(options["path"])
+    return options
+
+
+def _check_value(name: str, value: str, option: Option) -> None:
+    if option.words and value not in option.words:
+        raise InvalidParameter(name, f"give one of {', '.join(option.words)}")
+    # A template has braces, and never stands in a configuration.
+    if not value or (name != "path" and not _UNSAFE.isdisjoint(value)):
+        raise InvalidParameter(name, "is empty or holds what no configuration takes")
+    if name == "trusted_proxy":
+        try:
+            parse_net(value)
+        except ValueError:
+            raise InvalidParameter(name, "give an address or a net such as 192.0.2.0/24") from None
+
+
+def option(edge: Edge, name: str) -> str:
+    """What the edge is set to, or the default."""
+    return edge.options.get(name) or OPTIONS[EdgeKind(edge.kind)][name].default
+
+
+def path_map_of(edge: Edge) -> PathMap:
+    """How the edge reads paths."""
+    return path_map(edge.options.get("path", ""))
+
+
+@lru_cache(maxsize=1024)
+def path_map(templates: str) -> PathMap:
+    """The map of templates that stand on a line each; empty: the usual ones. Raises InvalidParameter."""
+    return PathMap(templates.split("\n") if templates else DEFAULT_TEMPLATES)

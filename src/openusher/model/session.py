@@ -1,0 +1,127 @@
+"""Sessions: an accepted attempt that goes on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from openusher.model.address import Net
+from openusher.model.attempt import AttemptRequest, Decision, text_digest, user_of
+from openusher.model.discreet import Discreet
+from openusher.model.pattern import Pattern
+from openusher.model.ticket import Ticket
+
+
+class EndedBy(StrEnum):
+    """What ended a session."""
+
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    SILENCE = "silence"
+    KICKED = "kicked"
+    REPLACED = "replaced"
+
+
+class SessionWish(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What a start asks for beside its decision. `id` is the session's name if one is opened: random, since whoever
+    knows it watches. `base` is what its files' paths begin with (pathmap.py). A session that has been silent for longer
+    than `resume_ms` is not joined; one for longer than `idle_ms` takes no place under the ticket's `max_sessions`, and
+    neither does one of the same viewer, who has gone to another video, after `hop_ms`. `seen` has the number and
+    `seen_ms` of the ticket's sessions as the door knows them."""
+
+    id: str
+    base: str
+    resume_ms: int
+    idle_ms: int
+    hop_ms: int
+    seen: tuple[tuple[int, int], ...] = ()
+
+
+class Session(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=True):
+    """A session as the ledger keeps it. Times are unix milliseconds; `ended_ms` 0: it lives. `seen_ms` and `watched_ms`
+    may be half a minute behind what the door knows. `viewer` is a digest of who watches what through which edge."""
+
+    number: int
+    id: str
+    cdn: int
+    edge: int
+    ticket: int
+    viewer: str
+    app: str
+    appinst: str
+    video: str
+    base: str
+    ip: int
+    user_agent: str
+    attempt: int
+    started_ms: int
+    seen_ms: int
+    watched_ms: int
+    ended_ms: int
+    ended_by: str
+
+
+class Started(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):
+    """A start that was accepted: its session, perhaps one that it joined (`is_new` False: no attempt and no use), and
+    the ticket as it stands since. `replaced` are the numbers of sessions that ended to make room."""
+
+    decision: Decision
+    session: Session
+    ticket: Ticket
+    is_new: bool
+    replaced: tuple[int, ...] = ()
+
+
+class LiveSessions(Discreet, frozen=True, kw_only=True):
+    """The sessions that have not ended, and the tickets that they name."""
+
+    sessions: list[Session]
+    tickets: list[Ticket]
+
+
+class Watched(Discreet, frozen=True, kw_only=True):
+    """A live session as it stands: when it was seen last, how long it was watched, whether it sleeps, and the name of
+    its edge."""
+
+    session: Session
+    ticket: Ticket
+    edge: str
+    seen_ms: int
+    watched_ms: int
+    is_asleep: bool
+
+
+class SessionFilter(Discreet, frozen=True, kw_only=True):
+    """Which sessions are meant. All given members must hold; None means any. `app` and `video` as text are exact."""
+
+    id: str | None = None
+    key: str | None = None
+    password: str | None = None
+    user: str | None = None
+    app: str | Pattern | None = None
+    video: str | Pattern | None = None
+    ip: Net | None = None
+
+    def means(self, session: Session, ticket: Ticket) -> bool:
+        """Whether this session matches."""
+        return (
+            self.id in (None, session.id)
+            and self.key in (None, ticket.key)
+            and self.password in (None, ticket.password)
+            and (self.user is None or self.user == user_of(ticket.password))
+            and _means(self.app, session.app)
+            and _means(self.video, session.video)
+            and (self.ip is None or self.ip.holds(session.ip))
+        )
+
+
+def _means(wanted: str | Pattern | None, name: str) -> bool:
+    return wanted is None or (wanted.matches(name) if isinstance(wanted, Pattern) else wanted == name)
+
+
+def viewer_digest(request: AttemptRequest, base: str) -> str:
+    """Who watches what: the same ticket, address, player and video through the same edge. Two people behind one
+    address with one player and one ticket are one viewer (DESIGN, "Starts, follow-ups, sessions")."""
+    parts = (request.key, request.password, request.user_agent, base, f"{request.cdn}.{request.edge}.{request.ip:x}")
+    return text_digest("\0".join(parts))

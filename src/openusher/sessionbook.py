@@ -1,0 +1,272 @@
+"""The live sessions as a node knows them in memory, from which it answers follow-ups without a query or a write.
+
+The ledger has each session and how it ended; when it was seen last goes there now and then, by `take_seen`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from hashlib import sha256
+from typing import TypeVar
+
+import msgspec
+
+from openusher.ledger.base import SeeSessions
+from openusher.model.account import Edge, Secret
+from openusher.model.iprule import parse_ip_rule
+from openusher.model.session import EndedBy, LiveSessions, Session, SessionFilter, Started
+from openusher.model.ticket import Ticket
+from openusher.rules import has_expired
+
+K = TypeVar("K")
+
+# Two addresses more than one at home: a phone that changes between networks, not a forum.
+_ADDRESSES_WINDOW_MS = 600_000
+# How often a session's `seen_ms` is written while it goes on.
+_SEEN_EVERY_MS = 30_000
+_SEEN_ROWS_MAX = 500
+_SIGNATURE_CHARACTERS = 32
+
+
+class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Silent for `idle_ms` a session sleeps; for `resume_ms` it can be woken. In ten minutes it may be used from
+    `addresses_max` addresses. Who goes to another video has left the one before after `hop_ms`; who is kicked cannot
+    start for `hold_ms`."""
+
+    idle_ms: int
+    resume_ms: int
+    addresses_max: int
+    hop_ms: int
+    hold_ms: int
+
+
+SESSION_LIMITS = SessionLimits(idle_ms=300_000, resume_ms=21_600_000, addresses_max=3, hop_ms=15_000, hold_ms=60_000)
+
+
+class Refusal(StrEnum):
+    """Why a follow-up is not allowed. No attempt is recorded, so these are no reasons of one."""
+
+    NONE = ""
+    NO_SESSION = "No Session"
+    ENDED = "Session Ended"
+    EXPIRED = "Expiration date surpassed"
+    ADDRESS = "Invalid IP Address"
+    ADDRESSES = "Too many addresses"
+
+
+# Looked up once: these are the hottest lines of all.
+_NONE = Refusal.NONE
+
+
+class Live:
+    """A session that has not ended, as it stands now."""
+
+    __slots__ = ("addresses", "cookie", "seen_ms", "session", "ticket", "watched_ms", "written_ms")
+
+    def __init__(self, session: Session, ticket: Ticket, *, seen_ms: int) -> None:
+        self.session = session
+        self.ticket = ticket
+        self.seen_ms = seen_ms
+        self.watched_ms = session.watched_ms
+        self.written_ms = seen_ms
+        # When each was seen last.
+        self.addresses = {session.ip: seen_ms}
+        self.cookie = ""
+
+
+# The same ticket from the same address with the same player.
+_Viewer = tuple[int, str, str, int, str]
+
+
+class SessionBook:
+    """All live sessions. To be used from one event loop; every `now_ms` is the clock that decides."""
+
+    def __init__(self, limits: SessionLimits) -> None:
+        self._limits = limits
+        self._keys: Sequence[Secret] = ()
+        self._by_id: dict[str, Live] = {}
+        self._by_viewer: dict[_Viewer, list[Live]] = {}
+        self._by_key: dict[tuple[int, str], list[Live]] = {}
+        self._by_number: dict[int, Live] = {}
+        self._seen: dict[int, Live] = {}
+
+    @property
+    def limits(self) -> SessionLimits:
+        return self._limits
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def load(self, found: LiveSessions, keys: Sequence[Secret], *, clock_ms: int, now_ms: int) -> None:
+        """Take over what the ledger holds at a start. `clock_ms` is the last clock that it had seen: what has passed
+        since was the node's own silence, not the viewers'."""
+        self._keys = keys
+        tickets = {ticket.number: ticket for ticket in found.tickets}
+        for session in found.sessions:
+            silent_ms = max(0, clock_ms - session.seen_ms)
+            self._add(Live(session, tickets[session.ticket], seen_ms=now_ms - silent_ms))
+
+    def sign_with(self, keys: Sequence[Secret]) -> None:
+        """Sign cookies by the first of `keys` from now on; those that the others signed stay good."""
+        self._keys = keys
+
+    # Who is it?
+
+    def started(self, started: Started) -> Live:
+        """The session of an accepted start."""
+        live = self._by_id.get(started.session.id)
+        if live is None:
+            live = Live(started.session, started.ticket, seen_ms=started.session.seen_ms)
+            self._add(live)
+        self.ticket_changed(started.ticket)
+        self.end(self._by_number[number] for number in started.replaced if number in self._by_number)
+        return live
+
+    def seen_of(self, edge: Edge, key: str) -> tuple[tuple[int, int], ...]:
+        """Number and `seen_ms` of the sessions of a ticket that limits them."""
+        lives = self._by_key.get((edge.cdn, key), [])
+        if not lives or not lives[0].ticket.max_sessions:
+            return ()
+        return tuple((live.session.number, live.seen_ms) for live in lives)
+
+    def by_cookie(self, edge: Edge, cookie: str) -> Live | None:
+        """The session that a cookie of this edge names."""
+        name, _, signature = cookie.partition(".")
+        live = self._by_id.get(name)
+        if live is None or live.session.edge != edge.number or len(signature) != _SIGNATURE_CHARACTERS:
+            return None
+        if live.cookie and hmac.compare_digest(live.cookie.encode(), cookie.encode()):
+            return live
+        signatures = [_signature(key, live.session) for key in self._keys]
+        is_ours = any(hmac.compare_digest(each.encode(), signature.encode()) for each in signatures)
+        return live if is_ours else None
+
+    def by_ticket(
+        self, edge: Edge, key: str, password: str, ip: int, agent: str, *, holds: Callable[[str], bool]
+    ) -> Live | None:
+        """The session of this ticket, address and player, of whose `base` the asked file is."""
+        for live in self._by_viewer.get((edge.number, key, password, ip, agent), ()):
+            if holds(live.session.base):
+                return live
+        return None
+
+    def cookie_of(self, live: Live) -> str:
+        """The text that names the session in a cookie."""
+        if not live.cookie:
+            live.cookie = f"{live.session.id}.{_signature(self._keys[0], live.session)}"
+        return live.cookie
+
+    # May it go on?
+
+    def follow(self, live: Live, ip: int, *, now_ms: int) -> Refusal:
+        """Whether a follow-up from `ip` is allowed; if so, it was seen."""
+        ticket = live.ticket
+        if has_expired(ticket, now_ms=now_ms):
+            return Refusal.EXPIRED
+        silent_ms = now_ms - live.seen_ms
+        if silent_ms > self._limits.resume_ms:
+            return Refusal.ENDED
+        if live.addresses.get(ip, -_ADDRESSES_WINDOW_MS) + _ADDRESSES_WINDOW_MS <= now_ms:
+            refusal = self._take_address(live, ip, now_ms)
+            if refusal is not _NONE:
+                return refusal
+        live.addresses[ip] = now_ms
+        if silent_ms > 0:
+            # Who was away did not watch.
+            if silent_ms <= self._limits.idle_ms:
+                live.watched_ms += silent_ms
+            live.seen_ms = now_ms
+            if now_ms - live.written_ms >= _SEEN_EVERY_MS:
+                self._seen[live.session.number] = live
+        return _NONE
+
+    def _take_address(self, live: Live, ip: int, now_ms: int) -> Refusal:
+        """Whether the session may be used from an address that it was not used from lately."""
+        if not parse_ip_rule(live.ticket.ip).admits(ip):
+            return Refusal.ADDRESS
+        lately = {each: at for each, at in live.addresses.items() if at + _ADDRESSES_WINDOW_MS > now_ms}
+        if len(lately) >= self._limits.addresses_max:
+            return Refusal.ADDRESSES
+        live.addresses = lately
+        return Refusal.NONE
+
+    # What becomes of it
+
+    def ticket_changed(self, ticket: Ticket) -> None:
+        """Sessions go by the ticket as it stands; those of a revoked one are over."""
+        for live in list(self._by_key.get((ticket.cdn, ticket.key), ())):
+            # Answers of two batches come in their order, but a joined session's ticket may be older than what is known.
+            if live.ticket.active or not ticket.active:
+                live.ticket = ticket
+            if not ticket.active:
+                self._remove(live)
+
+    def end(self, lives: Iterable[Live]) -> None:
+        """They are over; the ledger knows."""
+        for live in list(lives):
+            if live.session.id in self._by_id:
+                self._remove(live)
+
+    def overdue(self, lives: Iterable[Live], *, now_ms: int) -> dict[EndedBy, list[Live]]:
+        """Those of `lives` that nobody can wake any more, by what ends them."""
+        found: dict[EndedBy, list[Live]] = {EndedBy.EXPIRED: [], EndedBy.SILENCE: []}
+        for live in lives:
+            if has_expired(live.ticket, now_ms=now_ms):
+                found[EndedBy.EXPIRED].append(live)
+            elif now_ms - live.seen_ms > self._limits.resume_ms:
+                found[EndedBy.SILENCE].append(live)
+        return found
+
+    def take_seen(self, *, unwritten: bool = False) -> SeeSessions | None:
+        """What the ledger should know of sessions that were seen, some hundred at a time; None when that is nothing.
+        With `unwritten`, of all that were seen since it was told last."""
+        if unwritten and not self._seen:
+            self._seen = {live.session.number: live for live in self.all() if live.seen_ms > live.written_ms}
+        seen: list[tuple[int, int, int]] = []
+        while self._seen and len(seen) < _SEEN_ROWS_MAX:
+            number, live = self._seen.popitem()
+            live.written_ms = live.seen_ms
+            seen.append((number, live.seen_ms, live.watched_ms))
+        return SeeSessions(seen) if seen else None
+
+    def find(self, cdn: int, search: SessionFilter) -> list[Live]:
+        """The live sessions of an account that match, newest first."""
+        found = [
+            live for live in self._by_id.values() if live.session.cdn == cdn and search.means(live.session, live.ticket)
+        ]
+        return sorted(found, key=lambda live: live.session.number, reverse=True)
+
+    def all(self) -> list[Live]:
+        return list(self._by_id.values())
+
+    def _add(self, live: Live) -> None:
+        self._by_id[live.session.id] = live
+        self._by_viewer.setdefault(_viewer(live), []).append(live)
+        self._by_key.setdefault((live.ticket.cdn, live.ticket.key), []).append(live)
+        self._by_number[live.session.number] = live
+
+    def _remove(self, live: Live) -> None:
+        del self._by_id[live.session.id]
+        self._seen.pop(live.session.number, None)
+        _drop(self._by_viewer, _viewer(live), live)
+        del self._by_number[live.session.number]
+        _drop(self._by_key, (live.ticket.cdn, live.ticket.key), live)
+
+
+def _viewer(live: Live) -> _Viewer:
+    session, ticket = live.session, live.ticket
+    return (session.edge, ticket.key, ticket.password, session.ip, session.user_agent)
+
+
+def _drop(table: dict[K, list[Live]], key: K, live: Live) -> None:
+    lives = table[key]
+    lives.remove(live)
+    if not lives:
+        del table[key]
+
+
+def _signature(key: Secret, session: Session) -> str:
+    text = f"{session.cdn}.{session.edge}.{session.id}"
+    return hmac.new(key.reveal().encode(), text.encode(), sha256).hexdigest()[:_SIGNATURE_CHARACTERS]
