@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -316,6 +318,47 @@ def test_two_viewers_at_a_ticket_for_one_at_a_time(site: Site) -> None:
         segment = site.in_path(ticket, "live/cam1/segment001.ts")
         assert site.get(segment).status == first
         assert site.get(segment, source="127.0.0.8").status == second
+
+
+# Kept answers
+
+
+def test_kept_answers_are_asked_for_again_in_time_and_cross_neither_viewers_nor_videos(
+    node: Node, media: Path, tmp_path: Path
+) -> None:
+    recheck_s = 3
+    options = (f"recheck_s={recheck_s}", f"cache={tmp_path}/cache")
+    with guarded(node, media, tmp_path / "nginx", *options, name="keeping") as site:
+        ticket, other = site.ticket(uses=0), site.ticket(uses=0)
+        segment = "live/cam1/segment001.ts"
+        assert site.get(site.in_path(ticket, LIVE)).status == 200
+        assert site.get(site.in_path(ticket, segment)).status == 200
+        # The node may be away for as long as an answer is kept.
+        node.process.send_signal(signal.SIGSTOP)
+        try:
+            kept = [site.get(site.in_path(ticket, segment)).status for _ in range(20)]
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        assert set(kept) == {200}
+        # Each of these is another question, and has no session.
+        for answer in (
+            site.get(site.in_path(ticket, segment), source="127.0.0.5"),
+            site.get(site.in_path(ticket, segment), User_Agent="another"),
+            site.get(site.in_path(ticket, "live/cam10/segment001.ts")),
+            site.get(site.in_path(other, segment)),
+            site.get(segment),
+        ):
+            assert answer.status == 403
+        site.revoke(ticket)
+        revoked = time.monotonic()
+        while site.get(site.in_path(ticket, segment)).status == 200:
+            assert time.monotonic() - revoked < recheck_s + 1
+            time.sleep(0.1)
+        # Neither a start nor a refusal is kept.
+        for _ in range(3):
+            assert site.get(site.in_path(other, segment)).status == 403
+        assert site.get(site.in_path(other, LIVE)).status == 200
+        assert site.get(site.in_path(other, segment)).status == 200
 
 
 # The configuration

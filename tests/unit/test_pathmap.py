@@ -201,14 +201,14 @@ def test_reading_never_fails(path: str, base: str) -> None:
 
 # --- templates ------------------------------------------------------------------------------------------------------
 
-WORDS = ["{n}", "{a|b}", "{a|ab}", "{appinst:a|b}", "{app:ab}", "{video:a|aa}"]
+WORDS = ["{n}", "{a|aa}", "{a|ab}", "{appinst:a|b}", "{app:ab}", "{video:a|aa}"]
 ANY = ["{app}", "{appinst}", "{video}", "{video...}", "{*}"]
 PARTS = [
     ["", "a", "1-", "-"],
     ["", *ANY],
     ["-", "a", ".", "aa-", "b"],
     ["", *WORDS],
-    ["", "-", "a", ".m3u8", ".ts", ".mp4"],
+    ["", "-", "a", "1", ".m3u8", ".ts", ".mp4"],
 ]
 parts = st.tuples(*map(st.sampled_from, PARTS)).map("".join) | st.sampled_from(["a", "b.m3u8", "a.ts", *ANY])
 templates = st.lists(parts, min_size=1, max_size=4).map(lambda made: "/" + "/".join(made))
@@ -325,9 +325,9 @@ def test_no_path_takes_long_to_read() -> None:
     """With a guess at every place this would take centuries; without, a fortieth of what it may."""
     slow = [
         "/{video...}" + "/{*}" * 120 + "/x", "/{video...}" + "-{n}" * 100 + "x", "/{video}" + "/{*}a{aa|a}" * 40 + "/x",
-        "/{video}-" + "{a|aa}-" * 60 + "x", "/{video...}/{app}-{n}-{n}/{appinst}-{n}-{n}/x", "/{video...}/x",
+        "/{video}-" + "{a|aa}-" * 60 + "x", "/" + "{n}1" * 100 + "/{video}", "/{video...}/{app}-{n}-{n}/{*}-{n}-{n}/x",
     ]  # fmt: skip
-    pieces = ["/a", "-", "-1", "1", "a", "/-1", "a-", "/a-a", "a-aa/", "-init", "/init-", "/init-", "/.", ";"]
+    pieces = ["/a", "/aaa", "-", "-1", "1", "a", "/-1", "a-", "/a-a", "a-aa/", "-init", "/init-", "/init-", "/.", ";"]
     long_paths = ["/" + (piece * 2048)[:2040] + end for piece in pieces for end in ("", "x", ".mp4", ".m4a")]
     read_by = [PathMap([template]) for template in slow] + [PathMap(slow), DEFAULT]
 

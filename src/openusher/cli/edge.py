@@ -55,8 +55,11 @@ def create(
         return
     if made["snippet"]:
         out.print(made["snippet"], markup=False, end="")
+        recheck_s = int(made["options"].get("recheck_s", "0"))
+        late = f"within {recheck_s} s" if recheck_s else "at the next file that its viewer asks for"
         err.print(
-            f"Edge {made['edge']} ({made['name']}). Its token stands in the configuration; it is not shown again."
+            f"Edge {made['edge']} ({made['name']}). Its token stands in the configuration; it is not shown again. "
+            f"A revoked ticket ends {late}."
         )
         return
     print_fields({field: made[field] for field in ("edge", "name", "kind", "token")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from openusher.model.limits import checked_text
 from openusher.model.pathmap import DEFAULT_TEMPLATES, PathMap
 
 _OPTION_BYTES_MAX = 8_192
+RECHECK_S_MAX = 3_600
 # What a configuration file could take for something else.
 _UNSAFE = frozenset("\"'`;{}\\$#\r\n\0")
 
@@ -26,13 +28,14 @@ class EdgeKind(StrEnum):
 
 
 class Option(msgspec.Struct, frozen=True):
-    """An option of some kinds of edge: its default, the words that it takes (none: any), and what it does. The values
-    of one that is given `many` times stand on a line each."""
+    """An option of some kinds of edge: its default, and what it does. It takes these `words`, or a whole number up to
+    `most`, or any text. The values of one that is given `many` times stand on a line each."""
 
     default: str
     help: str
     words: tuple[str, ...] = ()
     many: bool = False
+    most: int | None = None
 
 
 _WATCHED = {
@@ -47,6 +50,12 @@ _SERVER = {
     "listen": Option("80", "What the server listens on."),
     "server_name": Option("_", "The media's host names."),
     "root": Option("/srv/media", "The folder of the media."),
+    "recheck_s": Option(
+        "0",
+        "For so many seconds the server keeps an allowed follow-up; so late a revocation bites.",
+        most=RECHECK_S_MAX,
+    ),
+    "cache": Option("/var/cache/nginx/usher", "Where the server keeps them."),
     "log": Option("/var/log/nginx/usher.log", "Where the server logs what it sent, without the passes in the URLs."),
     "trusted_proxy": Option("", "A net of a CDN or balancer in front, whose X-Forwarded-For is believed.", many=True),
 }
@@ -79,6 +88,8 @@ def checked_options(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, st
 def _check_value(name: str, value: str, option: Option) -> None:
     if option.words and value not in option.words:
         raise InvalidParameter(name, f"give one of {', '.join(option.words)}")
+    if option.most is not None and not (re.fullmatch("[0-9]{1,9}", value) and int(value) <= option.most):
+        raise InvalidParameter(name, f"give a whole number from 0 to {option.most}")
     # A template has braces, and never stands in a configuration.
     if not value or (name != "path" and not _UNSAFE.isdisjoint(value)):
         raise InvalidParameter(name, "is empty or holds what no configuration takes")

@@ -131,7 +131,7 @@ def kind_of(path: str) -> Kind:
 
 # Java's servers drop a segment's `;…` before they resolve `..`, and some proxies have a path decoded twice.
 _NOT_PLAIN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|//|/\.\.?(?:;[^/]*)?(?:/|\Z)|%(?:2[EeFf]|5[Cc])")
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%2[Ff]|%5[Cc]")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%2[Ff]")
 
 
 def _is_plain(path: str) -> bool:
@@ -146,7 +146,7 @@ def decoded_path(raw: str) -> str:
     """The path of a request target. Raises InvalidParameter("path", …) for one that not every server reads alike."""
     path = raw.partition("?")[0]
     if "#" in path or _BAD_ESCAPE.search(path):
-        raise InvalidParameter("path", "holds #, an encoded slash or backslash, or a % that encodes nothing")
+        raise InvalidParameter("path", "holds #, an encoded slash, or a % that encodes nothing")
     try:
         decoded = unquote_to_bytes(path).decode()
     except UnicodeError:

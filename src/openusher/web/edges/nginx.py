@@ -17,6 +17,7 @@ from openusher.model.attempt import AttemptRequest
 from openusher.model.edge import EdgeKind, option
 from openusher.model.limits import USER_AGENT_BYTES_MAX, cut_text
 from openusher.model.pathmap import Meaning
+from openusher.sessionbook import Live
 from openusher.usher import Usher
 from openusher.watching import Asked, Verdict
 from openusher.web.asgi import Headers, Receive, Respond, Scope, Send, send_answer
@@ -81,15 +82,24 @@ class NginxEndpoint:
 
         self._usher.watching.ask(asked, question, verdict)
 
+    def _may_be_kept(self, edge: Edge) -> tuple[int, bytes, Headers]:
+        recheck_s = edge.options.get("recheck_s", "0")
+        return _ALLOWED if recheck_s == "0" else (200, b"", [(b"x-accel-expires", recheck_s.encode())])
+
     def _answer_of(self, verdict: Verdict, asked: Asked) -> tuple[int, bytes, Headers]:
         if verdict.reason:
             return 403, b"", [(_REASON, verdict.reason.encode())]
         live = verdict.live
         # Where the path carries the ticket, every file's URL does.
         if live is None or asked.has_ticket_in_path or (asked.cookies and not verdict.is_start):
-            return _ALLOWED
+            return self._may_be_kept(asked.edge) if live is not None and _is_keepable(verdict, live) else _ALLOWED
         text = self._usher.watching.book.cookie_of(live)
         return 200, b"", [(b"set-cookie", _cookie(text, asked, live.session.base, self._usher.session_resume_s))]
+
+
+def _is_keepable(verdict: Verdict, live: Live) -> bool:
+    """Whether the server may keep the answer, by folder: never a start, and not where a folder has several videos."""
+    return not verdict.is_start and live.session.base.endswith("/")
 
 
 def _read(headers: dict[bytes, bytes], edge: Edge) -> Asked:
