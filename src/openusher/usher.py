@@ -284,6 +284,13 @@ class Usher(Tenants):
             for live in book.find(cdn, search)
         ]
 
+    async def rotate_cookie_key(self) -> None:
+        """Sign cookies by a new key; those that older ones signed stay good, so that nobody is logged out."""
+        async with self._changing_accounts:
+            await self._ledger.add_cookie_key(Secret(secrets.token_hex(32)))
+            await self._read_directory(None)
+        self.watching.book.sign_with(self._directory.cookie_keys)
+
     async def kick(self, cdn: int, search: SessionFilter) -> int:
         """End the account's live sessions that match, and refuse their tickets for a while where they were used.
         Returns how many there were. Raises Busy and the ledger's errors."""

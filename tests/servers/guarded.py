@@ -17,6 +17,10 @@ from tests.servers.nginx import Nginx, running_nginx
 from tests.servers.ports import free_port
 from tests.sevuclient import Account
 
+# The media that conftest.py makes.
+SECONDS = 20
+LIVE, DASH, FILM = "live/cam1/index.m3u8", "live/dash1/manifest.mpd", "vod/film.mp4"
+
 _numbers = itertools.count(1)
 
 
@@ -26,6 +30,11 @@ class Answer(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+def cookie_of(answer: Answer) -> str:
+    """The cookie that an answer sets, as a player sends it."""
+    return answer.headers["set-cookie"].partition(";")[0]
 
 
 class Site:

@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import re
-import signal
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.nodes import Node, running_node, usher
-from tests.servers.guarded import Answer, Site, guarded
-from tests.servers.media import FRAMES_A_SECOND, frames_of, make_dash, make_film, make_hls, playing
+from tests.nodes import Node, usher
+from tests.servers.guarded import DASH, FILM, LIVE, SECONDS, Site, cookie_of, guarded
+from tests.servers.media import FRAMES_A_SECOND, frames_of, playing
 from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.client
-SECONDS = 20
 FRAMES = SECONDS * FRAMES_A_SECOND
-LIVE, DASH, FILM = "live/cam1/index.m3u8", "live/dash1/manifest.mpd", "vod/film.mp4"
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("media")
-    for camera in ("cam1", "cam10"):
-        make_hls(made / "live" / camera, seconds=SECONDS)
-    make_hls(made / "live" / "cam1" / "low", seconds=SECONDS)
-    make_hls(made / "live" / "fmp4", seconds=SECONDS, fmp4=True)
-    make_dash(made / "live" / "dash1", seconds=SECONDS)
-    (made / "vod").mkdir()
-    make_film(made / FILM, seconds=SECONDS)
-    return made
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with running_node(tmp_path_factory.mktemp("node") / "data", "--log", "ledger") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def site(node: Node, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with guarded(node, media, tmp_path_factory.mktemp("nginx")) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("file", [LIVE, "live/fmp4/index.m3u8", DASH, FILM])
@@ -71,10 +39,6 @@ def test_without_a_ticket_or_with_a_wrong_one_nobody_sees_a_byte(site: Site) -> 
 
 
 # The cookie
-
-
-def cookie_of(answer: Answer) -> str:
-    return answer.headers["set-cookie"].partition(";")[0]
 
 
 def test_a_ticket_in_the_query_once_then_the_cookie(site: Site) -> None:
@@ -112,6 +76,16 @@ def test_a_cookie_opens_its_own_video_only_and_no_forged_one_opens_any(site: Sit
     # Another playlist is a start, even with the cookie: without a ticket a refused one.
     assert site.get("live/cam10/index.m3u8", Cookie=cookie).headers["x-usher-reason"] == "Missing Auth Token"
     assert site.get("live/cam1/segment000.ts", Cookie=cookie).status == 200
+
+
+def test_a_new_key_signs_new_cookies_and_logs_nobody_out(site: Site) -> None:
+    old, new = site.ticket(), site.ticket()
+    before = cookie_of(site.get(site.in_query(old, LIVE)))
+    assert usher("session", "rotate-key", "--data", str(site.node.data)).returncode == 0
+    after = cookie_of(site.get(site.in_query(new, LIVE)))
+
+    for cookie in (before, after):
+        assert site.get("live/cam1/segment000.ts", Cookie=cookie).status == 200
 
 
 # What is one use, and what is none
@@ -275,121 +249,3 @@ def test_the_connection_to_the_node_is_kept(site: Site) -> None:
 
     assert set(asked) == {200}
     assert closed_connections(site.node.url) - before < 5
-
-
-# Who watches, and who shall no longer
-
-
-def test_sessions_are_listed_and_kicked_through_the_api_and_the_command(site: Site) -> None:
-    watching, staying = site.ticket(password="ann|1", uses=0), site.ticket(password="bob|1", uses=0)
-    for ticket in (watching, staying):
-        assert site.get(site.in_path(ticket, LIVE)).status == 200
-    with site.node.connect() as connection:
-        listed = connection.call(site.account, "sevu.sessions", user="ann")
-        kicked = connection.call(site.account, "sevu.kick", user="ann")
-        refused = connection.call(site.account, "sevu.kick", video="*")
-
-    (session,) = listed["sessions"]
-    assert (listed["session_count"], session["key"], session["video"]) == (1, watching["key"], "cam1")
-    assert (session["app"], session["ip"], session["edge"], session["asleep"]) == ("live", "127.0.0.1", "nginx", False)
-    assert "ann|1" not in str(listed)
-    assert (kicked["code"], kicked["kicked"], refused["code"]) == (2071, 1, 6)
-    assert site.get(site.in_path(watching, "live/cam1/segment001.ts")).headers["x-usher-reason"] == "No Session"
-    again = site.get(site.in_path(watching, LIVE))
-    assert (again.status, again.headers["x-usher-reason"]) == (403, "Kicked")
-    assert site.get(site.in_path(watching, LIVE), source="127.0.0.7").status == 200
-    assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 200
-
-    cdn = str(site.account.cdn)
-    shown = usher("session", "list", cdn, "--user", "bob", "--json", "--data", str(site.node.data))
-    assert [json.loads(line)["key"] for line in shown.stdout.splitlines()] == [staying["key"]]
-    ended = usher("session", "kick", cdn, "--user", "bob", "--data", str(site.node.data))
-    assert ended.stdout == "Ended 1 session.\n"
-    assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 403
-
-
-def test_two_viewers_at_a_ticket_for_one_at_a_time(site: Site) -> None:
-    old, new = site.ticket(uses=0, max_sessions=1), site.ticket(uses=0, max_sessions=1, newest_wins=1)
-    for ticket, first, second in ((old, 200, 403), (new, 403, 200)):
-        assert site.get(site.in_path(ticket, LIVE)).status == 200
-        answer = site.get(site.in_path(ticket, LIVE), source="127.0.0.8")
-        assert answer.status == second
-        assert answer.headers.get("x-usher-reason") == ("Too many sessions" if second == 403 else None)
-        segment = site.in_path(ticket, "live/cam1/segment001.ts")
-        assert site.get(segment).status == first
-        assert site.get(segment, source="127.0.0.8").status == second
-
-
-# Kept answers
-
-
-def test_kept_answers_are_asked_for_again_in_time_and_cross_neither_viewers_nor_videos(
-    node: Node, media: Path, tmp_path: Path
-) -> None:
-    recheck_s = 3
-    options = (f"recheck_s={recheck_s}", f"cache={tmp_path}/cache")
-    with guarded(node, media, tmp_path / "nginx", *options, name="keeping") as site:
-        ticket, other = site.ticket(uses=0), site.ticket(uses=0)
-        segment = "live/cam1/segment001.ts"
-        assert site.get(site.in_path(ticket, LIVE)).status == 200
-        assert site.get(site.in_path(ticket, segment)).status == 200
-        # The node may be away for as long as an answer is kept.
-        node.process.send_signal(signal.SIGSTOP)
-        try:
-            kept = [site.get(site.in_path(ticket, segment)).status for _ in range(20)]
-        finally:
-            node.process.send_signal(signal.SIGCONT)
-        assert set(kept) == {200}
-        # Each of these is another question, and has no session.
-        for answer in (
-            site.get(site.in_path(ticket, segment), source="127.0.0.5"),
-            site.get(site.in_path(ticket, segment), User_Agent="another"),
-            site.get(site.in_path(ticket, "live/cam10/segment001.ts")),
-            site.get(site.in_path(other, segment)),
-            site.get(segment),
-        ):
-            assert answer.status == 403
-        site.revoke(ticket)
-        revoked = time.monotonic()
-        while site.get(site.in_path(ticket, segment)).status == 200:
-            assert time.monotonic() - revoked < recheck_s + 1
-            time.sleep(0.1)
-        # Neither a start nor a refusal is kept.
-        for _ in range(3):
-            assert site.get(site.in_path(other, segment)).status == 403
-        assert site.get(site.in_path(other, LIVE)).status == 200
-        assert site.get(site.in_path(other, segment)).status == 200
-
-
-# The configuration
-
-
-def test_the_configuration_is_printed_again_without_the_token_and_a_url_is_explained(site: Site) -> None:
-    data = ("--data", str(site.node.data))
-    printed = usher("edge", "snippet", str(site.edge), *data)
-    listed = usher("edge", "list", "--json", *data)
-    meaning = usher("edge", "test-path", str(site.edge), f"{site.url}/t/k/p/live/cam1/index.m3u8", "--json", *data)
-
-    assert "Bearer THE-TOKEN-OF-THIS-EDGE" in printed.stdout
-    assert site.edge in [json.loads(line)["edge"] for line in listed.stdout.splitlines()]
-    shown = json.loads(meaning.stdout)
-    assert (shown["app"], shown["video"], shown["may_start"], shown["ticket_in"]) == ("live", "cam1", True, "the path")
-    for wrong in (["--option", "colour=red"], ["--option", "root=/a;b"], ["--option", "path=no"], ["--kind", "tape"]):
-        kind = [] if "--kind" in wrong else ["--kind", "nginx", "--name", "other"]
-        assert usher("edge", "create", str(site.account.cdn), *kind, *wrong, *data).returncode in (1, 2), wrong
-
-
-def test_neither_pass_nor_token_is_in_a_log(site: Site) -> None:
-    ticket = site.ticket(password="a-pass-to-look-for")
-    for url in (site.in_path(ticket, LIVE), site.in_query(ticket, LIVE)):
-        site.get(url)
-    site.get(site.in_query({**ticket, "key": "%ff"}, "live/%zz/index.m3u8"))
-    written = site.node.log_file.read_text() + "".join(
-        file.read_text() for file in (site.nginx.folder / "usher.log", site.nginx.folder / "error.log") if file.exists()
-    )
-    token = re.search(r"Bearer ([\w-]+)", (site.nginx.folder / "nginx.conf").read_text())
-
-    assert "GET /live/cam1/index.m3u8" in written
-    assert token is not None
-    for secret in ("a-pass-to-look-for", token[1]):
-        assert secret not in written

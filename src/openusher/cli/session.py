@@ -103,6 +103,17 @@ def kick(
     out.print(f"Ended {kicked['kicked']} session{'' if kicked['kicked'] == 1 else 's'}.")
 
 
+@app.command("rotate-key", short_help="Sign cookies by a new key.", epilog=EXITS)
+def rotate_key(data: Data = None) -> None:
+    """Sign the cookies of sessions by a new key from now on. Cookies that viewers have stay good.
+
+    \b
+    Example: usher session rotate-key
+    """
+    _request(settings_of(data=data), "/cookie-key", {})
+    out.print("New cookies are signed by a new key.")
+
+
 def _search(**filters: str) -> dict[str, Any]:
     return {name: text for name, text in filters.items() if text}
 
@@ -112,8 +123,12 @@ def _state(session: dict[str, Any]) -> str:
 
 
 def _ask(settings: Settings, cdn: int, what: str, search: dict[str, Any]) -> Any:
+    return _request(settings, f"/accounts/{cdn}/{what}", search)
+
+
+def _request(settings: Settings, path: str, body: dict[str, Any]) -> Any:
     async def run() -> Any:
         async with admin(settings) as client:
-            return await ask(client, "POST", f"/accounts/{cdn}/{what}", search)
+            return await ask(client, "POST", path, body)
 
     return asyncio.run(run())

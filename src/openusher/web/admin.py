@@ -76,6 +76,7 @@ def admin_app(usher: Usher) -> Starlette:
         Route("/edges", _guarded(admin.list_edges), methods=["GET"]),
         Route("/edges/{edge:int}", _guarded(admin.show_edge), methods=["GET"]),
         Route("/edges/{edge:int}/path", _guarded(admin.read_path), methods=["POST"]),
+        Route("/cookie-key", _guarded(admin.rotate_cookie_key), methods=["POST"]),
         Route("/check", _guarded(admin.check), methods=["POST"]),
         Route("/status", _guarded(admin.status), methods=["GET"]),
     ]
@@ -192,6 +193,10 @@ class _Admin:
         parameters = Parameters(members, {name: name for name in members})
         search = read_kick(parameters, cdn=_cdn(request), now_s=0).search
         return kick_members(await self._usher.kick(_cdn(request), search))
+
+    async def rotate_cookie_key(self, request: Request) -> dict[str, Any]:
+        await self._usher.rotate_cookie_key()
+        return {}
 
     def _edge(self, request: Request) -> Edge:
         number = request.path_params["edge"]

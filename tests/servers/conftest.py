@@ -1,0 +1,37 @@
+"""One node with an nginx in front of its media, which most tests of this folder share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.nodes import Node, running_node
+from tests.servers.guarded import FILM, SECONDS, Site, guarded
+from tests.servers.media import make_dash, make_film, make_hls
+
+
+@pytest.fixture(scope="package")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("media")
+    for camera in ("cam1", "cam10"):
+        make_hls(made / "live" / camera, seconds=SECONDS)
+    make_hls(made / "live" / "cam1" / "low", seconds=SECONDS)
+    make_hls(made / "live" / "fmp4", seconds=SECONDS, fmp4=True)
+    make_dash(made / "live" / "dash1", seconds=SECONDS)
+    (made / "vod").mkdir()
+    make_film(made / FILM, seconds=SECONDS)
+    return made
+
+
+@pytest.fixture(scope="package")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    with running_node(tmp_path_factory.mktemp("node") / "data", "--log", "ledger") as started:
+        yield started
+
+
+@pytest.fixture(scope="package")
+def site(node: Node, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with guarded(node, media, tmp_path_factory.mktemp("nginx")) as opened:
+        yield opened

@@ -1,0 +1,134 @@
+"""What an operator has of an nginx edge: its sessions, its configuration, answers that are kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.nodes import Node, usher
+from tests.servers.guarded import LIVE, Site, guarded
+
+pytestmark = pytest.mark.client
+
+
+# Who watches, and who shall no longer
+
+
+def test_sessions_are_listed_and_kicked_through_the_api_and_the_command(site: Site) -> None:
+    watching, staying = site.ticket(password="ann|1", uses=0), site.ticket(password="bob|1", uses=0)
+    for ticket in (watching, staying):
+        assert site.get(site.in_path(ticket, LIVE)).status == 200
+    with site.node.connect() as connection:
+        listed = connection.call(site.account, "sevu.sessions", user="ann")
+        kicked = connection.call(site.account, "sevu.kick", user="ann")
+        refused = connection.call(site.account, "sevu.kick", video="*")
+
+    (session,) = listed["sessions"]
+    assert (listed["session_count"], session["key"], session["video"]) == (1, watching["key"], "cam1")
+    assert (session["app"], session["ip"], session["edge"], session["asleep"]) == ("live", "127.0.0.1", "nginx", False)
+    assert "ann|1" not in str(listed)
+    assert (kicked["code"], kicked["kicked"], refused["code"]) == (2071, 1, 6)
+    assert site.get(site.in_path(watching, "live/cam1/segment001.ts")).headers["x-usher-reason"] == "No Session"
+    again = site.get(site.in_path(watching, LIVE))
+    assert (again.status, again.headers["x-usher-reason"]) == (403, "Kicked")
+    assert site.get(site.in_path(watching, LIVE), source="127.0.0.7").status == 200
+    assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 200
+
+    cdn = str(site.account.cdn)
+    shown = usher("session", "list", cdn, "--user", "bob", "--json", "--data", str(site.node.data))
+    assert [json.loads(line)["key"] for line in shown.stdout.splitlines()] == [staying["key"]]
+    ended = usher("session", "kick", cdn, "--user", "bob", "--data", str(site.node.data))
+    assert ended.stdout == "Ended 1 session.\n"
+    assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 403
+
+
+def test_two_viewers_at_a_ticket_for_one_at_a_time(site: Site) -> None:
+    old, new = site.ticket(uses=0, max_sessions=1), site.ticket(uses=0, max_sessions=1, newest_wins=1)
+    for ticket, first, second in ((old, 200, 403), (new, 403, 200)):
+        assert site.get(site.in_path(ticket, LIVE)).status == 200
+        answer = site.get(site.in_path(ticket, LIVE), source="127.0.0.8")
+        assert answer.status == second
+        assert answer.headers.get("x-usher-reason") == ("Too many sessions" if second == 403 else None)
+        segment = site.in_path(ticket, "live/cam1/segment001.ts")
+        assert site.get(segment).status == first
+        assert site.get(segment, source="127.0.0.8").status == second
+
+
+# Kept answers
+
+
+def test_kept_answers_are_asked_for_again_in_time_and_cross_neither_viewers_nor_videos(
+    node: Node, media: Path, tmp_path: Path
+) -> None:
+    recheck_s = 3
+    options = (f"recheck_s={recheck_s}", f"cache={tmp_path}/cache")
+    with guarded(node, media, tmp_path / "nginx", *options, name="keeping") as site:
+        ticket, other = site.ticket(uses=0), site.ticket(uses=0)
+        segment = "live/cam1/segment001.ts"
+        assert site.get(site.in_path(ticket, LIVE)).status == 200
+        assert site.get(site.in_path(ticket, segment)).status == 200
+        # The node may be away for as long as an answer is kept.
+        node.process.send_signal(signal.SIGSTOP)
+        try:
+            kept = [site.get(site.in_path(ticket, segment)).status for _ in range(20)]
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        assert set(kept) == {200}
+        # Each of these is another question, and has no session.
+        for answer in (
+            site.get(site.in_path(ticket, segment), source="127.0.0.5"),
+            site.get(site.in_path(ticket, segment), User_Agent="another"),
+            site.get(site.in_path(ticket, "live/cam10/segment001.ts")),
+            site.get(site.in_path(other, segment)),
+            site.get(segment),
+        ):
+            assert answer.status == 403
+        site.revoke(ticket)
+        revoked = time.monotonic()
+        while site.get(site.in_path(ticket, segment)).status == 200:
+            assert time.monotonic() - revoked < recheck_s + 1
+            time.sleep(0.1)
+        # Neither a start nor a refusal is kept.
+        for _ in range(3):
+            assert site.get(site.in_path(other, segment)).status == 403
+        assert site.get(site.in_path(other, LIVE)).status == 200
+        assert site.get(site.in_path(other, segment)).status == 200
+
+
+# The configuration
+
+
+def test_the_configuration_is_printed_again_without_the_token_and_a_url_is_explained(site: Site) -> None:
+    data = ("--data", str(site.node.data))
+    printed = usher("edge", "snippet", str(site.edge), *data)
+    listed = usher("edge", "list", "--json", *data)
+    meaning = usher("edge", "test-path", str(site.edge), f"{site.url}/t/k/p/live/cam1/index.m3u8", "--json", *data)
+
+    assert "Bearer THE-TOKEN-OF-THIS-EDGE" in printed.stdout
+    assert site.edge in [json.loads(line)["edge"] for line in listed.stdout.splitlines()]
+    shown = json.loads(meaning.stdout)
+    assert (shown["app"], shown["video"], shown["may_start"], shown["ticket_in"]) == ("live", "cam1", True, "the path")
+    for wrong in (["--option", "colour=red"], ["--option", "root=/a;b"], ["--option", "path=no"], ["--kind", "tape"]):
+        kind = [] if "--kind" in wrong else ["--kind", "nginx", "--name", "other"]
+        assert usher("edge", "create", str(site.account.cdn), *kind, *wrong, *data).returncode in (1, 2), wrong
+
+
+def test_neither_pass_nor_token_is_in_a_log(site: Site) -> None:
+    ticket = site.ticket(password="a-pass-to-look-for")
+    for url in (site.in_path(ticket, LIVE), site.in_query(ticket, LIVE)):
+        site.get(url)
+    site.get(site.in_query({**ticket, "key": "%ff"}, "live/%zz/index.m3u8"))
+    written = site.node.log_file.read_text() + "".join(
+        file.read_text() for file in (site.nginx.folder / "usher.log", site.nginx.folder / "error.log") if file.exists()
+    )
+    token = re.search(r"Bearer ([\w-]+)", (site.nginx.folder / "nginx.conf").read_text())
+
+    assert "GET /live/cam1/index.m3u8" in written
+    assert token is not None
+    for secret in ("a-pass-to-look-for", token[1]):
+        assert secret not in written
