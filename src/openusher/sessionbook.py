@@ -87,8 +87,9 @@ class SessionBook:
         self._limits = limits
         self._keys: Sequence[Secret] = ()
         self._by_id: dict[str, Live] = {}
-        self._by_viewer: dict[_Viewer, list[Live]] = {}
-        self._by_key: dict[tuple[int, str], list[Live]] = {}
+        # By number within these: a whole event may watch with one ticket, and be over at once.
+        self._by_viewer: dict[_Viewer, dict[int, Live]] = {}
+        self._by_key: dict[tuple[int, str], dict[int, Live]] = {}
         self._by_number: dict[int, Live] = {}
         self._seen: dict[int, Live] = {}
 
@@ -126,10 +127,10 @@ class SessionBook:
 
     def seen_of(self, edge: Edge, key: str) -> tuple[tuple[int, int], ...]:
         """Number and `seen_ms` of the sessions of a ticket that limits them."""
-        lives = self._by_key.get((edge.cdn, key), [])
-        if not lives or not lives[0].ticket.max_sessions:
+        lives = self._by_key.get((edge.cdn, key))
+        if lives is None or not next(iter(lives.values())).ticket.max_sessions:
             return ()
-        return tuple((live.session.number, live.seen_ms) for live in lives)
+        return tuple((number, live.seen_ms) for number, live in lives.items())
 
     def by_cookie(self, edge: Edge, cookie: str) -> Live | None:
         """The session that a cookie of this edge names."""
@@ -147,9 +148,11 @@ class SessionBook:
         self, edge: Edge, key: str, password: str, ip: int, agent: str, *, holds: Callable[[str], bool]
     ) -> Live | None:
         """The session of this ticket, address and player, of whose `base` the asked file is."""
-        for live in self._by_viewer.get((edge.number, key, password, ip, agent), ()):
-            if holds(live.session.base):
-                return live
+        lives = self._by_viewer.get((edge.number, key, password, ip, agent))
+        if lives is not None:
+            for live in lives.values():
+                if holds(live.session.base):
+                    return live
         return None
 
     def cookie_of(self, live: Live) -> str:
@@ -196,7 +199,7 @@ class SessionBook:
 
     def ticket_changed(self, ticket: Ticket) -> None:
         """Sessions go by the ticket as it stands; those of a revoked one are over."""
-        for live in list(self._by_key.get((ticket.cdn, ticket.key), ())):
+        for live in list(self._by_key.get((ticket.cdn, ticket.key), {}).values()):
             # Answers of two batches come in their order, but a joined session's ticket may be older than what is known.
             if live.ticket.active or not ticket.active:
                 live.ticket = ticket
@@ -233,9 +236,10 @@ class SessionBook:
 
     def find(self, cdn: int, search: SessionFilter) -> list[Live]:
         """The live sessions of an account that match, newest first."""
-        found = [
-            live for live in self._by_id.values() if live.session.cdn == cdn and search.means(live.session, live.ticket)
-        ]
+        lives: Iterable[Live] = self._by_id.values()
+        if search.key is not None:
+            lives = self._by_key.get((cdn, search.key), {}).values()
+        found = [live for live in lives if live.session.cdn == cdn and search.means(live.session, live.ticket)]
         return sorted(found, key=lambda live: live.session.number, reverse=True)
 
     def all(self) -> list[Live]:
@@ -243,8 +247,8 @@ class SessionBook:
 
     def _add(self, live: Live) -> None:
         self._by_id[live.session.id] = live
-        self._by_viewer.setdefault(_viewer(live), []).append(live)
-        self._by_key.setdefault((live.ticket.cdn, live.ticket.key), []).append(live)
+        self._by_viewer.setdefault(_viewer(live), {})[live.session.number] = live
+        self._by_key.setdefault((live.ticket.cdn, live.ticket.key), {})[live.session.number] = live
         self._by_number[live.session.number] = live
 
     def _remove(self, live: Live) -> None:
@@ -260,9 +264,9 @@ def _viewer(live: Live) -> _Viewer:
     return (session.edge, ticket.key, ticket.password, session.ip, session.user_agent)
 
 
-def _drop(table: dict[K, list[Live]], key: K, live: Live) -> None:
+def _drop(table: dict[K, dict[int, Live]], key: K, live: Live) -> None:
     lives = table[key]
-    lives.remove(live)
+    del lives[live.session.number]
     if not lives:
         del table[key]
 
