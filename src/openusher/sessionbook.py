@@ -9,18 +9,15 @@ import hmac
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from hashlib import sha256
-from typing import TypeVar
 
 import msgspec
 
 from openusher.ledger.base import SeeSessions
 from openusher.model.account import Edge, Secret
 from openusher.model.iprule import parse_ip_rule
-from openusher.model.session import EndedBy, LiveSessions, Session, SessionFilter, Started
+from openusher.model.session import EndedBy, FoundSessions, Session, SessionFilter, Started
 from openusher.model.ticket import Ticket
 from openusher.rules import has_expired
-
-K = TypeVar("K")
 
 # Two addresses more than one at home: a phone that changes between networks, not a forum.
 _ADDRESSES_WINDOW_MS = 600_000
@@ -33,16 +30,19 @@ _SIGNATURE_CHARACTERS = 32
 class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Silent for `idle_ms` a session sleeps; for `resume_ms` it can be woken. In ten minutes it may be used from
     `addresses_max` addresses. Who goes to another video has left the one before after `hop_ms`; who is kicked cannot
-    start for `hold_ms`."""
+    start for `hold_ms`. Ended sessions are kept for reports for `ended_kept_ms`."""
 
     idle_ms: int
     resume_ms: int
     addresses_max: int
     hop_ms: int
     hold_ms: int
+    ended_kept_ms: int
 
 
-SESSION_LIMITS = SessionLimits(idle_ms=300_000, resume_ms=21_600_000, addresses_max=3, hop_ms=15_000, hold_ms=60_000)
+SESSION_LIMITS = SessionLimits(
+    idle_ms=300_000, resume_ms=21_600_000, addresses_max=3, hop_ms=15_000, hold_ms=60_000, ended_kept_ms=30 * 86_400_000
+)
 
 
 class Refusal(StrEnum):
@@ -54,26 +54,43 @@ class Refusal(StrEnum):
     EXPIRED = "Expiration date surpassed"
     ADDRESS = "Invalid IP Address"
     ADDRESSES = "Too many addresses"
+    NO_PLACE = "Too many sessions"
 
 
 # Looked up once: these are the hottest lines of all.
 _NONE = Refusal.NONE
 
 
-class Live:
-    """A session that has not ended, as it stands now."""
+class _OfTicket:
+    """The live sessions of one ticket, by number, and the ticket as it stands."""
 
-    __slots__ = ("addresses", "cookie", "seen_ms", "session", "ticket", "watched_ms", "written_ms")
+    __slots__ = ("lives", "ticket")
 
-    def __init__(self, session: Session, ticket: Ticket, *, seen_ms: int) -> None:
-        self.session = session
+    def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
+        self.lives: dict[int, Live] = {}
+
+
+class Live:
+    """A session that has not ended, as it stands now. Where its ticket limits sessions it watches while it `has_place`,
+    which it loses to others when it is silent, or its viewer goes to another video."""
+
+    __slots__ = ("addresses", "cookie", "has_place", "of_ticket", "seen_ms", "session", "watched_ms", "written_ms")
+
+    def __init__(self, session: Session, of_ticket: _OfTicket, *, seen_ms: int) -> None:
+        self.session = session
+        self.of_ticket = of_ticket
+        self.has_place = True
         self.seen_ms = seen_ms
         self.watched_ms = session.watched_ms
         self.written_ms = seen_ms
         # When each was seen last.
         self.addresses = {session.ip: seen_ms}
         self.cookie = ""
+
+    @property
+    def ticket(self) -> Ticket:
+        return self.of_ticket.ticket
 
 
 # The same ticket from the same address with the same player.
@@ -89,7 +106,7 @@ class SessionBook:
         self._by_id: dict[str, Live] = {}
         # By number within these: a whole event may watch with one ticket, and be over at once.
         self._by_viewer: dict[_Viewer, dict[int, Live]] = {}
-        self._by_key: dict[tuple[int, str], dict[int, Live]] = {}
+        self._by_key: dict[tuple[int, str], _OfTicket] = {}
         self._by_number: dict[int, Live] = {}
         self._seen: dict[int, Live] = {}
 
@@ -100,18 +117,36 @@ class SessionBook:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def load(self, found: LiveSessions, keys: Sequence[Secret], *, clock_ms: int, now_ms: int) -> None:
+    def load(self, found: FoundSessions, *, clock_ms: int, now_ms: int) -> None:
         """Take over what the ledger holds at a start. `clock_ms` is the last clock that it had seen: what has passed
         since was the node's own silence, not the viewers'."""
-        self._keys = keys
         tickets = {ticket.number: ticket for ticket in found.tickets}
         for session in found.sessions:
             silent_ms = max(0, clock_ms - session.seen_ms)
-            self._add(Live(session, tickets[session.ticket], seen_ms=now_ms - silent_ms))
+            live = self._add(session, tickets[session.ticket], seen_ms=now_ms - silent_ms)
+            if live.ticket.max_sessions:
+                lately = sorted(live.of_ticket.lives.values(), key=lambda each: each.seen_ms, reverse=True)
+                for place, each in enumerate(lately):
+                    each.has_place = place < live.ticket.max_sessions
 
     def sign_with(self, keys: Sequence[Secret]) -> None:
         """Sign cookies by the first of `keys` from now on; those that the others signed stay good."""
         self._keys = keys
+
+    @property
+    def last_number(self) -> int:
+        """The largest number of a session here."""
+        return max(self._by_number, default=0)
+
+    def reconcile(self, found: FoundSessions, *, upto: int) -> None:
+        """After a commit of unknown outcome: of the sessions up to that number only those that the ledger has found
+        live on, by their tickets as they stand there. Later ones it need not have known when it was asked."""
+        living = {session.number for session in found.sessions}
+        for live in self.all():
+            if live.session.number <= upto and live.session.number not in living:
+                self._remove(live)
+        for ticket in found.tickets:
+            self.ticket_changed(ticket)
 
     # Who is it?
 
@@ -119,18 +154,28 @@ class SessionBook:
         """The session of an accepted start."""
         live = self._by_id.get(started.session.id)
         if live is None:
-            live = Live(started.session, started.ticket, seen_ms=started.session.seen_ms)
-            self._add(live)
+            live = self._add(started.session, started.ticket, seen_ms=started.session.seen_ms)
         self.ticket_changed(started.ticket)
         self.end(self._by_number[number] for number in started.replaced if number in self._by_number)
+        if started.is_new and started.ticket.max_sessions:
+            self._take_places_of_absent(live)
         return live
+
+    def _take_places_of_absent(self, new: Live) -> None:
+        """Those that the ledger did not count when it made room lose their places to whoever came."""
+        now_ms, limits = new.session.started_ms, self._limits
+        for live in new.of_ticket.lives.values():
+            one, other = live.session, new.session
+            has_hopped = (one.ip, one.user_agent) == (other.ip, other.user_agent)
+            if live is not new and now_ms - live.seen_ms >= (limits.hop_ms if has_hopped else limits.idle_ms):
+                live.has_place = False
 
     def seen_of(self, edge: Edge, key: str) -> tuple[tuple[int, int], ...]:
         """Number and `seen_ms` of the sessions of a ticket that limits them."""
-        lives = self._by_key.get((edge.cdn, key))
-        if lives is None or not next(iter(lives.values())).ticket.max_sessions:
+        of_ticket = self._by_key.get((edge.cdn, key))
+        if of_ticket is None or not of_ticket.ticket.max_sessions:
             return ()
-        return tuple((number, live.seen_ms) for number, live in lives.items())
+        return tuple((number, live.seen_ms) for number, live in of_ticket.lives.items())
 
     def by_cookie(self, edge: Edge, cookie: str) -> Live | None:
         """The session that a cookie of this edge names."""
@@ -171,6 +216,8 @@ class SessionBook:
         silent_ms = now_ms - live.seen_ms
         if silent_ms > self._limits.resume_ms:
             return Refusal.ENDED
+        if ticket.max_sessions and not self._may_take_place(live, now_ms):
+            return Refusal.NO_PLACE
         if live.addresses.get(ip, -_ADDRESSES_WINDOW_MS) + _ADDRESSES_WINDOW_MS <= now_ms:
             refusal = self._take_address(live, ip, now_ms)
             if refusal is not _NONE:
@@ -184,6 +231,17 @@ class SessionBook:
             if now_ms - live.written_ms >= _SEEN_EVERY_MS:
                 self._seen[live.session.number] = live
         return _NONE
+
+    def _may_take_place(self, live: Live, now_ms: int) -> bool:
+        """Whether a session of a ticket that limits them goes on, or has room to wake."""
+        limits = self._limits
+        if not live.has_place or now_ms - live.seen_ms >= limits.idle_ms:
+            others = live.of_ticket.lives.values()
+            taken = sum(
+                each.has_place and now_ms - each.seen_ms < limits.idle_ms for each in others if each is not live
+            )
+            live.has_place = taken < live.ticket.max_sessions
+        return live.has_place
 
     def _take_address(self, live: Live, ip: int, now_ms: int) -> Refusal:
         """Whether the session may be used from an address that it was not used from lately."""
@@ -199,12 +257,11 @@ class SessionBook:
 
     def ticket_changed(self, ticket: Ticket) -> None:
         """Sessions go by the ticket as it stands; those of a revoked one are over."""
-        for live in list(self._by_key.get((ticket.cdn, ticket.key), {}).values()):
-            # Answers of two batches come in their order, but a joined session's ticket may be older than what is known.
-            if live.ticket.active or not ticket.active:
-                live.ticket = ticket
+        of_ticket = self._by_key.get((ticket.cdn, ticket.key))
+        if of_ticket is not None:
+            of_ticket.ticket = ticket
             if not ticket.active:
-                self._remove(live)
+                self.end(of_ticket.lives.values())
 
     def end(self, lives: Iterable[Live]) -> None:
         """They are over; the ledger knows."""
@@ -230,45 +287,53 @@ class SessionBook:
         seen: list[tuple[int, int, int]] = []
         while self._seen and len(seen) < _SEEN_ROWS_MAX:
             number, live = self._seen.popitem()
-            live.written_ms = live.seen_ms
             seen.append((number, live.seen_ms, live.watched_ms))
         return SeeSessions(seen) if seen else None
+
+    def wrote(self, written: SeeSessions) -> None:
+        """The ledger has what was taken."""
+        for number, seen_ms, _ in written.seen:
+            if number in self._by_number:
+                self._by_number[number].written_ms = seen_ms
 
     def find(self, cdn: int, search: SessionFilter) -> list[Live]:
         """The live sessions of an account that match, newest first."""
         lives: Iterable[Live] = self._by_id.values()
         if search.key is not None:
-            lives = self._by_key.get((cdn, search.key), {}).values()
+            of_ticket = self._by_key.get((cdn, search.key))
+            lives = of_ticket.lives.values() if of_ticket is not None else ()
         found = [live for live in lives if live.session.cdn == cdn and search.means(live.session, live.ticket)]
         return sorted(found, key=lambda live: live.session.number, reverse=True)
 
     def all(self) -> list[Live]:
         return list(self._by_id.values())
 
-    def _add(self, live: Live) -> None:
-        self._by_id[live.session.id] = live
-        self._by_viewer.setdefault(_viewer(live), {})[live.session.number] = live
-        self._by_key.setdefault((live.ticket.cdn, live.ticket.key), {})[live.session.number] = live
-        self._by_number[live.session.number] = live
+    def _add(self, session: Session, ticket: Ticket, *, seen_ms: int) -> Live:
+        of_ticket = self._by_key.setdefault((ticket.cdn, ticket.key), _OfTicket(ticket))
+        live = Live(session, of_ticket, seen_ms=seen_ms)
+        of_ticket.lives[session.number] = live
+        self._by_viewer.setdefault(_viewer(live), {})[session.number] = live
+        self._by_id[session.id] = live
+        self._by_number[session.number] = live
+        return live
 
     def _remove(self, live: Live) -> None:
+        number, ticket = live.session.number, live.ticket
         del self._by_id[live.session.id]
-        self._seen.pop(live.session.number, None)
-        _drop(self._by_viewer, _viewer(live), live)
-        del self._by_number[live.session.number]
-        _drop(self._by_key, (live.ticket.cdn, live.ticket.key), live)
+        del self._by_number[number]
+        self._seen.pop(number, None)
+        viewer = _viewer(live)
+        del self._by_viewer[viewer][number]
+        if not self._by_viewer[viewer]:
+            del self._by_viewer[viewer]
+        del live.of_ticket.lives[number]
+        if not live.of_ticket.lives:
+            del self._by_key[ticket.cdn, ticket.key]
 
 
 def _viewer(live: Live) -> _Viewer:
     session, ticket = live.session, live.ticket
     return (session.edge, ticket.key, ticket.password, session.ip, session.user_agent)
-
-
-def _drop(table: dict[K, dict[int, Live]], key: K, live: Live) -> None:
-    lives = table[key]
-    del lives[live.session.number]
-    if not lives:
-        del table[key]
 
 
 def _signature(key: Secret, session: Session) -> str:

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     kick_hold_s: int = Field(
         default=60, ge=0, description="For how long a kicked viewer's ticket is refused at the same address."
     )
+    session_kept_days: int = Field(
+        default=30, ge=1, description="For how many days ended sessions are kept for reports."
+    )
     free_bytes_min: int = Field(
         default=200_000_000,
         ge=0,

@@ -16,6 +16,7 @@ from openusher.attemptlog.base import AttemptLog, GroupedLog
 from openusher.consistency import find_log_faults
 from openusher.errors import (
     Busy,
+    CommitUnknown,
     CountUnavailable,
     LogDamaged,
     LogUnavailable,
@@ -110,9 +111,8 @@ class Usher(Tenants):
         if not self._directory.cookie_keys:
             await self._ledger.add_cookie_key(Secret(secrets.token_hex(32)))
             self._directory = await self._ledger.directory()
-        found = await self._ledger.live_sessions()
-        keys = self._directory.cookie_keys
-        self.watching.book.load(found, keys, clock_ms=clock_ms, now_ms=self.clock_ms)
+        self.watching.book.sign_with(self._directory.cookie_keys)
+        await self.watching.load(clock_ms=clock_ms, now_ms=self.clock_ms)
         self.watching.start()
 
     async def close(self) -> None:
@@ -173,7 +173,12 @@ class Usher(Tenants):
 
     async def revoke_ticket(self, cdn: int, key: str) -> Ticket:
         """Revoke for ever; one already revoked is returned as it is. Raises UnknownTicket."""
-        ticket = await self._gate.revoke(Revoke(cdn=cdn, key=key))
+        await self.watching.before_revoking(cdn, key)
+        try:
+            ticket = await self._gate.revoke(Revoke(cdn=cdn, key=key))
+        except CommitUnknown:
+            self.watching.be_sure()
+            raise
         self.watching.book.ticket_changed(ticket)
         return ticket
 
@@ -284,6 +289,23 @@ class Usher(Tenants):
             for live in book.find(cdn, search)
         ]
 
+    async def ended_sessions(self, cdn: int, *, from_ms: int, limit: int) -> list[Watched]:
+        """The account's sessions that ended since, the last ended first. Raises CountUnavailable, Busy."""
+        found = await self._ledger.ended_sessions(cdn, from_ms=from_ms, limit=limit)
+        tickets = {ticket.number: ticket for ticket in found.tickets}
+        names = {edge.number: edge.name for edge in self.edges()}
+        return [
+            Watched(
+                session=session,
+                ticket=tickets[session.ticket],
+                edge=names.get(session.edge, ""),
+                seen_ms=session.seen_ms,
+                watched_ms=session.watched_ms,
+                is_asleep=False,
+            )
+            for session in found.sessions
+        ]
+
     async def rotate_cookie_key(self) -> None:
         """Sign cookies by a new key; those that older ones signed stay good, so that nobody is logged out."""
         async with self._changing_accounts:
@@ -294,9 +316,12 @@ class Usher(Tenants):
     async def kick(self, cdn: int, search: SessionFilter) -> int:
         """End the account's live sessions that match, and refuse their tickets for a while where they were used.
         Returns how many there were. Raises Busy and the ledger's errors."""
-        lives = self.watching.book.find(cdn, search)
-        await self.watching.kick(lives)
-        return len(lives)
+        kicked = 0
+        # Starts that were under way have opened theirs meanwhile; they are refused from now on.
+        while lives := self.watching.book.find(cdn, search):
+            await self.watching.kick(lives)
+            kicked += len(lives)
+        return kicked
 
     # The node
 

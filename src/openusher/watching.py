@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 
-from openusher.errors import StoreError, UsherError
+from openusher.errors import CommitUnknown, StoreError, UsherError
 from openusher.gate import Gate
-from openusher.ledger.base import EndSessions, Ledger, Start
+from openusher.ledger.base import EndSessions, Ledger, SeeSessions, Start
 from openusher.model.account import Edge
 from openusher.model.attempt import AttemptRequest, Decision, Reason
 from openusher.model.discreet import Discreet
 from openusher.model.edge import path_map_of
 from openusher.model.pathmap import Meaning, PathMap
-from openusher.model.session import EndedBy, SessionWish, Started
+from openusher.model.session import EndedBy, FoundSessions, Session, SessionFilter, SessionWish, Started
+from openusher.model.ticket import Ticket
 from openusher.rules import decide
 from openusher.sessionbook import Live, Refusal, SessionBook
 
@@ -31,6 +32,9 @@ from openusher.sessionbook import Live, Refusal, SessionBook
 _SEEN_S = 5.0
 _SWEEP_S = 30.0
 _SWEPT_ROWS = 1_000
+_ENDED_ROWS = 500
+# Live sessions are read in pages, of a few megabytes.
+_PAGE_ROWS = 5_000
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +89,7 @@ class Watching:
         self.book = book
         self._clock_ms = clock_ms
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_becoming_sure = False
 
     def start(self) -> None:
         for work in (self._write_seen_on(), self._sweep_on()):
@@ -104,13 +109,21 @@ class Watching:
             answer(_LET_THROUGH)
             return
         paths = path_map_of(asked.edge)
-        live = self._session_of(asked, paths)
-        if live is not None:
-            answer(Verdict(self.book.follow(live, asked.ip, now_ms=self._clock_ms()), live))
-            return
+        refusal, now_ms = Refusal.NO_SESSION, self._clock_ms()
+        for live in self._sessions_of(asked, paths):
+            refusal = self.book.follow(live, asked.ip, now_ms=now_ms)
+            if not refusal:
+                answer(Verdict("", live))
+                return
+            if refusal is Refusal.NO_PLACE and live.ticket.key == asked.key:
+                # It goes on where there is room; to start anew would only pay for it twice.
+                answer(Verdict(refusal))
+                return
         meaning = paths.read(asked.path)
-        if not meaning.may_start or asked.method not in ("GET", "HEAD"):
-            answer(Verdict(Refusal.NO_SESSION))
+        # Whoever was somebody's viewer and brings no ticket is told what became of that.
+        may_start = meaning.may_start and (asked.key or refusal is Refusal.NO_SESSION)
+        if not may_start or asked.method not in ("GET", "HEAD"):
+            answer(Verdict(refusal))
             return
         try:
             request = question(meaning)
@@ -121,17 +134,20 @@ class Watching:
         except UsherError as error:
             answer(error)
 
-    def _session_of(self, asked: Asked, paths: PathMap) -> Live | None:
+    def _sessions_of(self, asked: Asked, paths: PathMap) -> Iterator[Live]:
+        """Those that this may be a follow-up of: by cookie, then by the ticket, which may be a newer one."""
+
         def holds(base: str) -> bool:
             return paths.belongs(asked.path, base)
 
         for cookie in asked.cookies:
             live = self.book.by_cookie(asked.edge, cookie)
             if live is not None and holds(live.session.base):
-                return live
-        if not asked.key:
-            return None
-        return self.book.by_ticket(asked.edge, asked.key, asked.password, asked.ip, asked.user_agent, holds=holds)
+                yield live
+        if asked.key:
+            live = self.book.by_ticket(asked.edge, asked.key, asked.password, asked.ip, asked.user_agent, holds=holds)
+            if live is not None:
+                yield live
 
     def _start(self, edge: Edge, request: AttemptRequest, meaning: Meaning, answer: Answer) -> None:
         limits = self.book.limits
@@ -141,12 +157,15 @@ class Watching:
             resume_ms=limits.resume_ms,
             idle_ms=limits.idle_ms,
             hop_ms=limits.hop_ms,
+            hold_ms=limits.hold_ms,
             seen=self.book.seen_of(edge, request.key),
         )
 
         def decided(deciding: asyncio.Future[Decision | Started]) -> None:
             error = deciding.exception()
             if error is not None:
+                if isinstance(error, CommitUnknown):
+                    self.be_sure()
                 answer(error if isinstance(error, Exception) else RuntimeError(str(error)))
                 return
             outcome = deciding.result()
@@ -177,6 +196,7 @@ class Watching:
     async def _write_seen(self, *, unwritten: bool = False) -> None:
         while (seen := self.book.take_seen(unwritten=unwritten)) is not None:
             await self._gate.see_to(seen)
+            self.book.wrote(seen)
 
     async def _sweep_on(self) -> None:
         while True:
@@ -184,34 +204,96 @@ class Watching:
             await self._logged("sessions.not_ended", self.sweep())
 
     async def sweep(self) -> None:
-        """End the sessions that nobody can wake any more. Raises StoreError: the others are ended the next time."""
+        """End the sessions that nobody can wake any more, and forget those that ended long ago.
+
+        Raises StoreError: the others have their turn the next time.
+        """
         lives = self.book.all()
         for at in range(0, len(lives), _SWEPT_ROWS):
             overdue = self.book.overdue(lives[at : at + _SWEPT_ROWS], now_ms=self._clock_ms())
             for by, ended in overdue.items():
                 await self.end(ended, by)
             await asyncio.sleep(0)
+        kept_from_ms = self._clock_ms() - self.book.limits.ended_kept_ms
+        while await self._ledger.prune_sessions(before_ms=kept_from_ms, limit=_SWEPT_ROWS):
+            pass
 
     async def end(self, lives: list[Live], by: EndedBy) -> None:
         """End sessions for ever. Raises StoreError: then they go on."""
-        if lives:
-            await self._gate.see_to(EndSessions(numbers=[live.session.number for live in lives], by=by))
-            self.book.end(lives)
+        for at in range(0, len(lives), _ENDED_ROWS):
+            some = lives[at : at + _ENDED_ROWS]
+            await self._write_last_of(some)
+            await self._see_to(EndSessions(numbers=[live.session.number for live in some], by=by))
+            self.book.end(some)
 
     async def kick(self, lives: list[Live]) -> None:
         """End sessions, and refuse their tickets for a while where they were used. Raises StoreError: they go on."""
-        if lives:
-            held = tuple((live.session.ticket, ip) for live in lives for ip in live.addresses)
-            numbers = [live.session.number for live in lives]
+        for at in range(0, len(lives), _ENDED_ROWS):
+            some = lives[at : at + _ENDED_ROWS]
+            await self._write_last_of(some)
+            held = tuple({(live.session.ticket, ip) for live in some for ip in live.addresses})
+            numbers = [live.session.number for live in some]
             hold_ms = self.book.limits.hold_ms
-            await self._gate.see_to(EndSessions(numbers=numbers, by=EndedBy.KICKED, held=held, hold_ms=hold_ms))
-            self.book.end(lives)
+            await self._see_to(EndSessions(numbers=numbers, by=EndedBy.KICKED, held=held, hold_ms=hold_ms))
+            self.book.end(some)
+
+    async def before_revoking(self, cdn: int, key: str) -> None:
+        """Write how long the sessions of a ticket were watched, which end with it."""
+        await self._write_last_of(self.book.find(cdn, SessionFilter(key=key)))
+
+    async def _write_last_of(self, lives: list[Live]) -> None:
+        for at in range(0, len(lives), _ENDED_ROWS):
+            seen = [(each.session.number, each.seen_ms, each.watched_ms) for each in lives[at : at + _ENDED_ROWS]]
+            with suppress(StoreError):
+                await self._gate.see_to(SeeSessions(seen))
+
+    async def _see_to(self, ended: EndSessions) -> None:
+        try:
+            await self._gate.see_to(ended)
+        except CommitUnknown:
+            self.be_sure()
+            raise
+
+    def be_sure(self) -> None:
+        """After a commit of unknown outcome: see in the ledger, as soon as that can be read, which sessions live on."""
+        if not self._is_becoming_sure:
+            self._is_becoming_sure = True
+            self._run(self._become_sure())
+
+    async def _become_sure(self) -> None:
+        while True:
+            try:
+                await self._ledger.be_ready()
+                upto = self.book.last_number
+                self.book.reconcile(await self._live_sessions(), upto=upto)
+                break
+            except StoreError:
+                await asyncio.sleep(1)
+        self._is_becoming_sure = False
+
+    async def load(self, *, clock_ms: int, now_ms: int) -> None:
+        """Take over the sessions that have not ended; see `SessionBook.load`. Raises StoreError."""
+        self.book.load(await self._live_sessions(), clock_ms=clock_ms, now_ms=now_ms)
+
+    async def _live_sessions(self) -> FoundSessions:
+        sessions: list[Session] = []
+        tickets: dict[int, Ticket] = {}
+        while True:
+            page = await self._ledger.live_sessions(after=sessions[-1].number if sessions else 0, limit=_PAGE_ROWS)
+            sessions += page.sessions
+            # One that was revoked between two pages is known by the newer.
+            tickets |= {ticket.number: ticket for ticket in page.tickets}
+            if len(page.sessions) < _PAGE_ROWS:
+                return FoundSessions(sessions=sessions, tickets=list(tickets.values()))
 
     async def _logged(self, event: str, work: Coroutine[None, None, None]) -> None:
         try:
             await work
         except StoreError as error:
             log.warning("%s: %s", event, error)
+        except Exception:
+            # Whatever it was, the next round is due.
+            log.exception(event)
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

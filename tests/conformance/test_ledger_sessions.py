@@ -36,7 +36,7 @@ def start(
     seen: tuple[tuple[int, int], ...] = (),
     **asked: Any,
 ) -> Start:
-    wish = SessionWish(id=name, base=base, resume_ms=HOUR_MS, idle_ms=IDLE_MS, hop_ms=HOP_MS, seen=seen)
+    wish = SessionWish(id=name, base=base, resume_ms=HOUR_MS, idle_ms=IDLE_MS, hop_ms=HOP_MS, hold_ms=60_000, seen=seen)
     return Start(request(cdn, **asked), wish)
 
 
@@ -56,7 +56,7 @@ async def started(ledger: Ledger, *starts: Start, now_ms: int = NOON_MS) -> list
 
 
 async def live(ledger: Ledger) -> list[Session]:
-    return (await ledger.live_sessions()).sessions
+    return (await ledger.live_sessions(after=0, limit=100)).sessions
 
 
 async def recorded(ledger: Ledger, cdn: int = 1) -> int:
@@ -78,7 +78,7 @@ async def test_an_accepted_start_opens_a_session_with_its_attempt(ledger: Ledger
     assert (session.ip, session.user_agent, session.attempt) == (asked.request.ip, "player", 1)
     assert (session.started_ms, session.seen_ms, session.watched_ms, session.ended_ms) == (NOON_MS, NOON_MS, 0, 0)
     assert (outcome.ticket.uses_taken, session.ticket) == (1, outcome.ticket.number)
-    found = await ledger.live_sessions()
+    found = await ledger.live_sessions(after=0, limit=100)
     assert (found.sessions, found.tickets) == ([session], [outcome.ticket])
 
 
@@ -185,6 +185,25 @@ async def test_an_expired_tickets_session_is_not_joined(ledger: Ledger) -> None:
     assert outcome.reason == "Expiration date surpassed"
 
 
+async def test_ended_sessions_are_found_by_account_and_time_and_pruned(ledger: Ledger) -> None:
+    await commit(ledger, issue(), issue(cdn=2))
+    await started(ledger, *[start(f"s{n}", base=f"/{n}/") for n in range(4)], start("other", cdn=2))
+    for n, number in enumerate((2, 1, 3, 5)):
+        await commit(ledger, EndSessions(numbers=[number], by=EndedBy.KICKED), now_ms=NOON_MS + n)
+
+    async def ended(from_ms: int, limit: int = 9) -> list[str]:
+        found = await ledger.ended_sessions(1, from_ms=from_ms, limit=limit)
+        assert {ticket.number for ticket in found.tickets} == {session.ticket for session in found.sessions}
+        return [session.id for session in found.sessions]
+
+    assert await ended(0) == ["s2", "s0", "s1"]
+    assert (await ended(NOON_MS + 1), await ended(0, limit=1)) == (["s2", "s0"], ["s2"])
+    assert await ledger.prune_sessions(before_ms=NOON_MS + 2, limit=1) == 1
+    assert await ledger.prune_sessions(before_ms=NOON_MS + 2, limit=9) == 1
+    assert await ledger.prune_sessions(before_ms=NOON_MS + 2, limit=9) == 0
+    assert (await ended(0), len(await live(ledger))) == (["s2"], 1)
+
+
 async def test_sessions_are_numbered_anew_never_again(bench: LedgerBench) -> None:
     ledger = await bench.open()
     await ledger.create_account(new_account(1))
@@ -245,6 +264,25 @@ async def test_the_new_session_wins_where_the_ticket_says_so(ledger: Ledger) -> 
     assert [session.id for session in await live(ledger)] == ["s0", "s2"]
 
 
+async def test_two_viewers_do_not_end_each_other_in_turn(ledger: Ledger) -> None:
+    await commit(ledger, issue(max_sessions=1, newest_wins=True, uses_limit=9))
+    await started(ledger, start("s1", ip="192.0.2.1"))
+    await started(ledger, start("s2", ip="192.0.2.2"), now_ms=NOON_MS + 1)
+
+    at_once = await commit(ledger, start("s3", ip="192.0.2.1"), now_ms=NOON_MS + 60_000)
+    later = await commit(ledger, start("s4", ip="192.0.2.1"), now_ms=NOON_MS + 60_001)
+    assert (said(at_once), said(later)) == (["Too many sessions"], ["s4"])
+
+
+async def test_sessions_are_read_page_by_page(ledger: Ledger) -> None:
+    await commit(ledger, issue())
+    await started(ledger, *[start(f"s{n}", base=f"/{n}/") for n in range(5)])
+    await commit(ledger, EndSessions(numbers=[2], by=EndedBy.KICKED))
+    pages = [(await ledger.live_sessions(after=after, limit=2)).sessions for after in (0, 3, 5)]
+
+    assert [[session.number for session in page] for page in pages] == [[1, 3], [4, 5], []]
+
+
 # --- kicks ----------------------------------------------------------------------------------------------------------
 
 
@@ -267,6 +305,17 @@ async def test_who_was_kicked_is_refused_for_a_while_at_that_address_only(bench:
     assert (at_once, reopened, after) == (["Kicked", "Kicked", "s3", "s4"], ["Kicked"], ["s6"])
     assert kept is not None
     assert kept.uses_taken == 3
+
+
+async def test_a_repeated_question_is_refused_too_after_a_kick(ledger: Ledger) -> None:
+    await commit(ledger, issue())
+    (opened,) = await started(ledger, start("s1"))
+    asked = Decide(request(1, attempt_id="0192e4a8-7c3f-7d52-9f0a-3b1c5d7e9f01"))
+    held = ((opened.ticket.number, opened.session.ip),)
+    first = said(await commit(ledger, asked))
+    await commit(ledger, EndSessions(numbers=[1], by=EndedBy.KICKED, held=held, hold_ms=60_000))
+
+    assert (first, said(await commit(ledger, asked, Decide(request(1))))) == ([""], ["Kicked", "Kicked"])
 
 
 def said(outcomes: list[Outcome]) -> list[str]:

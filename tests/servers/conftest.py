@@ -22,6 +22,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_dash(made / "live" / "dash1", seconds=SECONDS)
     (made / "vod").mkdir()
     make_film(made / FILM, seconds=SECONDS)
+    make_film(made / "vod" / "other.mp4", seconds=2)
     return made
 
 

@@ -7,7 +7,7 @@ import http.client
 import itertools
 import json
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,8 +106,15 @@ class Site:
 
 
 @contextmanager
-def guarded(node: Node, media: Path, folder: Path, *options: str, name: str = "nginx") -> Iterator[Site]:
-    """An account of its own on `node`, and an nginx in front of `media` that asks it."""
+def guarded(
+    node: Node,
+    media: Path,
+    folder: Path,
+    *options: str,
+    name: str = "nginx",
+    changed: Callable[[str], str] = lambda snippet: snippet,
+) -> Iterator[Site]:
+    """An account of its own on `node`, and an nginx in front of `media` that asks it, by its edge's configuration."""
     account = node.create_account(f"site-{folder.name}-{name}")
     port = free_port()
     folder.mkdir(exist_ok=True)
@@ -116,6 +123,7 @@ def guarded(node: Node, media: Path, folder: Path, *options: str, name: str = "n
         f"listen=127.0.0.1:{port}",
         f"root={media}",
         f"log={folder}/usher.log",
+        f"error_log={folder}/usher-error.log",
         "cookie_secure=off",
         *options,
     ]
@@ -123,5 +131,5 @@ def guarded(node: Node, media: Path, folder: Path, *options: str, name: str = "n
     made = usher("edge", "create", str(account.cdn), "--kind", "nginx", *flags, "--data", str(node.data), "--json")
     assert made.returncode == 0, made.stderr
     edge = json.loads(made.stdout)
-    with running_nginx(folder, edge["snippet"], [port]) as nginx:
+    with running_nginx(folder, changed(edge["snippet"]), [port]) as nginx:
         yield Site(node, account, nginx, f"http://127.0.0.1:{port}", edge["edge"])

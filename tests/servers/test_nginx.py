@@ -173,7 +173,8 @@ def test_a_forged_header_changes_nothing(header: str, site: Site) -> None:
     forged = {header: "192.0.2.1" if "IP" in header or "For" in header else "/live/cam1/index.m3u8"}
     assert site.get(site.in_path(ticket, LIVE), **forged).headers["x-usher-reason"] == "Invalid IP Address"
     injected = site.in_path(ticket, "live/cam1/x%0d%0aX-Real-IP:%20192.0.2.1%0d%0a/index.m3u8")
-    assert site.get(injected).status == 400
+    assert site.get(injected).status in (400, 404)
+    assert site.get(f"live/cam1/x%0d%0aX-Real-IP:%20192.0.2.1/index.m3u8?key={ticket['key']}").status == 400
 
 
 # Ends
@@ -249,3 +250,51 @@ def test_the_connection_to_the_node_is_kept(site: Site) -> None:
 
     assert set(asked) == {200}
     assert closed_connections(site.node.url) - before < 5
+
+
+# What a second pair of eyes has found
+
+
+def test_a_newer_ticket_opens_where_an_old_cookie_does_not(site: Site) -> None:
+    old, new = site.ticket(ip="auto"), site.ticket()
+    cookie = cookie_of(site.get(site.in_query(old, LIVE)))
+    moved = site.get(site.in_query(new, LIVE), source="127.0.0.3", Cookie=cookie)
+
+    assert moved.status == 200
+    assert site.get("live/cam1/segment000.ts", source="127.0.0.3", Cookie=cookie_of(moved)).status == 200
+    assert site.counts(new) == (1, 0)
+
+
+def test_each_video_of_one_folder_has_its_cookie(site: Site) -> None:
+    ticket = site.ticket(uses=0)
+    first = cookie_of(site.get(site.in_query(ticket, FILM)))
+    other = site.get(site.in_query(ticket, "vod/other.mp4"), Cookie=f"{first}; usher_lang=de")
+
+    assert cookie_of(other).partition("=")[0] != first.partition("=")[0]
+    assert site.get("vod/other.mp4", Cookie=f"{first}; {cookie_of(other)}").status == 200
+    assert site.get("vod/other.mp4", Cookie=first).status == 403
+
+
+def test_a_pass_is_in_no_log_when_things_go_wrong_either(site: Site) -> None:
+    ticket = site.ticket(password="a-pass-for-errors", uses=0)
+    assert site.get(site.in_path(ticket, LIVE)).status == 200
+    assert site.get(site.in_path(ticket, "live/cam1/missing.ts")).status == 404
+    for end in ("", "/"):
+        assert site.get(f"t/{ticket['key']}/a-pass-for-errors{end}").status == 404
+    written = [file.read_text() for file in site.nginx.folder.glob("*.log")]
+    assert "a-pass-for-errors" not in "".join(written)
+
+
+def test_a_location_of_somebodys_own_lets_nobody_in(node: Node, media: Path, tmp_path: Path) -> None:
+    def changed(snippet: str) -> str:
+        http = "proxy_cache_path cache keys_zone=all:1m; proxy_cache all; proxy_cache_valid any 1m;\n"
+        own = 'location ~ "[.]ts$" { expires 1h; }\n    location = /_usher {'
+        return http + "proxy_intercept_errors on;\n" + snippet.replace("location = /_usher {", own)
+
+    with guarded(node, media, tmp_path / "nginx", name="own", changed=changed) as site:
+        ticket = site.ticket(uses=0)
+        assert site.get(site.in_query(ticket, LIVE)).status == 200
+        assert site.get(site.in_path(ticket, LIVE)).status == 200
+        assert site.get(site.in_path(ticket, "live/cam1/segment000.ts")).status == 200
+        for file in (LIVE, "live/cam1/segment000.ts"):
+            assert site.get(file, source="127.0.0.6").status == 403, file

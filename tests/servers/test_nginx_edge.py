@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.nodes import Node, usher
-from tests.servers.guarded import LIVE, Site, guarded
+from tests.servers.guarded import LIVE, Site, cookie_of, guarded
 
 pytestmark = pytest.mark.client
 
@@ -45,6 +45,26 @@ def test_sessions_are_listed_and_kicked_through_the_api_and_the_command(site: Si
     ended = usher("session", "kick", cdn, "--user", "bob", "--data", str(site.node.data))
     assert ended.stdout == "Ended 1 session.\n"
     assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 403
+
+
+def test_ended_sessions_are_reported_with_what_ended_them(site: Site) -> None:
+    revoked, kicked = site.ticket(password="cid|1"), site.ticket(password="dot|1")
+    for ticket in (revoked, kicked):
+        assert site.get(site.in_path(ticket, LIVE)).status == 200
+        # Somebody who watches for a while.
+        for _ in range(3):
+            time.sleep(0.4)
+            assert site.get(site.in_path(ticket, "live/cam1/segment000.ts")).status == 200
+    site.revoke(revoked)
+    cdn, data = str(site.account.cdn), ("--data", str(site.node.data))
+    assert usher("session", "kick", cdn, "--user", "dot", *data).returncode == 0
+
+    shown = usher("session", "report", cdn, "--json", *data)
+    ended = {each["user"]: each for each in map(json.loads, shown.stdout.splitlines())}
+    assert (ended["cid"]["ended_by"], ended["dot"]["ended_by"]) == ("revoked", "kicked")
+    assert ended["cid"]["video"] == "cam1"
+    assert {ended["cid"]["watched"], ended["dot"]["watched"]} <= {1, 2}
+    assert usher("session", "report", cdn, *data).stdout.count("cam1") >= 2
 
 
 def test_two_viewers_at_a_ticket_for_one_at_a_time(site: Site) -> None:
@@ -88,16 +108,23 @@ def test_kept_answers_are_asked_for_again_in_time_and_cross_neither_viewers_nor_
             site.get(segment),
         ):
             assert answer.status == 403
+        # What a viewer sends as one part of what an answer is kept by must not be taken for another.
+        cookie = cookie_of(site.get(site.in_query(other, LIVE)))
+        site.get("live/cam1/%7C/live/cam10/x.ts", Cookie=cookie, User_Agent="A")
+        site.get("live/cam1/%0a/live/cam10/x.ts", Cookie=cookie, User_Agent="A")
+        moved = site.get("live/cam10/segment001.ts", Cookie=cookie, User_Agent="A|/live/cam1/")
+        assert moved.status == 403
         site.revoke(ticket)
         revoked = time.monotonic()
         while site.get(site.in_path(ticket, segment)).status == 200:
             assert time.monotonic() - revoked < recheck_s + 1
             time.sleep(0.1)
         # Neither a start nor a refusal is kept.
+        last = site.ticket()
         for _ in range(3):
-            assert site.get(site.in_path(other, segment)).status == 403
-        assert site.get(site.in_path(other, LIVE)).status == 200
-        assert site.get(site.in_path(other, segment)).status == 200
+            assert site.get(site.in_path(last, segment)).status == 403
+        assert site.get(site.in_path(last, LIVE)).status == 200
+        assert site.get(site.in_path(last, segment)).status == 200
 
 
 # The configuration

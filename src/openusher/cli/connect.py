@@ -21,11 +21,12 @@ _BASE_URL = "http://admin"
 
 @asynccontextmanager
 async def admin(
-    settings: Settings, *, create: bool = False, with_log: bool = False
+    settings: Settings, *, create: bool = False, with_log: bool = False, running: bool = False
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the admin API on `settings.data`, whether or not its node runs. Ends the command on failure.
 
-    Only with `create` may the folder become a data folder by this. Without a running node nothing is shipped.
+    With `running` it has to: what is asked is in its memory. Only with `create` may the folder become a data folder by
+    this. Without a running node nothing is shipped.
     Imports late: a node's parts take half a second to load, and most commands only talk to one that runs.
     """
     try:
@@ -38,6 +39,8 @@ async def admin(
         return
     except SetupError as error:
         fail(str(error))
+    if running:
+        fail(f"no node runs on {settings.data}; start it with usher serve", Exit.UNREACHABLE)
     async with _client_of_own_node(settings, create=create, with_log=with_log) as client:
         yield client
 

@@ -13,7 +13,7 @@ from openusher.cli.output import EXITS, Exit, fail, out, print_fields, print_jso
 from openusher.settings import Settings
 
 app = typer.Typer(
-    help="See who watches now, and end sessions. The node has to run.\n\nExample: usher session list 158",
+    help="See who watches now, and end sessions.\n\nExample: usher session list 158",
     epilog=EXITS,
     no_args_is_help=True,
 )
@@ -103,6 +103,32 @@ def kick(
     out.print(f"Ended {kicked['kicked']} session{'' if kicked['kicked'] == 1 else 's'}.")
 
 
+@app.command("report", short_help="Show who has watched, and what ended it.", epilog=EXITS)
+def report(
+    cdn: Cdn,
+    hours: Annotated[int, typer.Option(min=1, max=24 * 366, help="Sessions that ended in so many hours.")] = 24,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="So many, the last ended first.")] = 1_000,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the sessions of an account that have ended: who watched what, how long, and what ended it.
+
+    \b
+    Example: usher session report 158 --hours 2 --json
+    """
+    body = {"hours": hours, "limit": limit}
+    ended = _request(settings_of(data=data), f"/accounts/{cdn}/ended-sessions", body)
+    if as_json:
+        for session in ended:
+            print_json(session)
+        return
+    columns = ["user", "video", "ip", "since (UTC)", "until (UTC)", "watched s", "ended by"]
+    fields = ["user", "video", "ip", "start_date", "end_date", "watched", "ended_by"]
+    print_table(columns, [[session[field] for field in fields] for session in ended])
+    watched_s = sum(session["watched"] for session in ended)
+    out.print(f"{len(ended)} sessions of {len({session['user'] for session in ended})} users, {watched_s} s watched")
+
+
 @app.command("rotate-key", short_help="Sign cookies by a new key.", epilog=EXITS)
 def rotate_key(data: Data = None) -> None:
     """Sign the cookies of sessions by a new key from now on. Cookies that viewers have stay good.
@@ -123,12 +149,12 @@ def _state(session: dict[str, Any]) -> str:
 
 
 def _ask(settings: Settings, cdn: int, what: str, search: dict[str, Any]) -> Any:
-    return _request(settings, f"/accounts/{cdn}/{what}", search)
+    return _request(settings, f"/accounts/{cdn}/{what}", search, running=True)
 
 
-def _request(settings: Settings, path: str, body: dict[str, Any]) -> Any:
+def _request(settings: Settings, path: str, body: dict[str, Any], *, running: bool = False) -> Any:
     async def run() -> Any:
-        async with admin(settings) as client:
+        async with admin(settings, running=running) as client:
             return await ask(client, "POST", path, body)
 
     return asyncio.run(run())

@@ -13,7 +13,7 @@ from openusher.model.attempt import Attempt, AttemptRequest, Decision
 from openusher.model.block import Block, Horizon
 from openusher.model.discreet import Discreet
 from openusher.model.search import AttemptFilter, Group, GroupBy
-from openusher.model.session import LiveSessions, SessionWish, Started
+from openusher.model.session import FoundSessions, SessionWish, Started
 from openusher.model.ticket import NewTicket, Ticket
 
 # 512 keeps a commit near its fsync's time, and the JSON texts that carry it far below what SQLite takes.
@@ -210,7 +210,17 @@ class Ledger(Protocol):
         """From here on cookies are signed by this key; older ones stay."""
         ...
 
-    async def live_sessions(self) -> LiveSessions: ...
+    async def live_sessions(self, *, after: int, limit: int) -> FoundSessions:
+        """Up to `limit` that have not ended and have a number above `after`, in order of their numbers."""
+        ...
+
+    async def ended_sessions(self, cdn: int, *, from_ms: int, limit: int) -> FoundSessions:
+        """Those of an account that ended at `from_ms` or later, the last ended first."""
+        ...
+
+    async def prune_sessions(self, *, before_ms: int, limit: int) -> int:
+        """Forget up to `limit` sessions that ended before `before_ms`; returns how many there were."""
+        ...
 
     async def next_block(self, *, now_ms: int) -> Block | None:
         """The oldest unshipped block; if there is none, a new one of the oldest pending ids; None if none pend."""

@@ -57,6 +57,7 @@ _SERVER = {
     ),
     "cache": Option("/var/cache/nginx/usher", "Where the server keeps them."),
     "log": Option("/var/log/nginx/usher.log", "Where the server logs what it sent, without the passes in the URLs."),
+    "error_log": Option("/var/log/nginx/usher-error.log", "Where it logs what it could not do."),
     "trusted_proxy": Option("", "A net of a CDN or balancer in front, whose X-Forwarded-For is believed.", many=True),
 }
 OPTIONS: dict[EdgeKind, dict[str, Option]] = {

@@ -55,8 +55,7 @@ _SEGMENT_NAME = re.compile(
     r"|.*-[0-9]+\.m4[va]|[0-9a-f]{12}_[a-z]+[0-9]*_(?:seg|part)[0-9]+\.mp4"
 )
 
-# ScaleEngine's two instances, the one of its sample attempt, and Wowza's. Another folder there is part of the video's
-# name: else a ticket for one user's `film.mp4` would open every user's.
+# ScaleEngine's and Wowza's. Any other folder is part of the video's name: else one user's `film.mp4` were everybody's.
 _INSTANCE = "{appinst:play|live|sevu|_definst_}"
 # Playlists with a folder of their own. No name that a stream may have, such as `main`: its folder may be all streams'.
 _OWN = "{playlist|index|master|manifest|prog_index|llhls|ts:playlist}"
@@ -137,9 +136,8 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%2[Ff]")
 def _is_plain(path: str) -> bool:
     """Whether every server reads it alike."""
     # In a fifth of the expression's time, which is then for paths where there is something to look at.
-    if path.isascii() and path.isprintable() and not ("/." in path or "//" in path or "\\" in path or "%" in path):
-        return path.startswith("/")
-    return path.startswith("/") and _NOT_PLAIN.search(path) is None
+    usual = path.isprintable() and not ("/." in path or "//" in path or "\\" in path or "%" in path)
+    return path.startswith("/") and (usual or _NOT_PLAIN.search(path) is None)
 
 
 def decoded_path(raw: str) -> str:
@@ -158,7 +156,6 @@ def decoded_path(raw: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _pattern(template: str) -> re.Pattern[str]:
-    """The template as an expression over a whole path."""
     checked_text("path", template, bytes_max=TEMPLATE_BYTES_MAX)
     if not _is_plain(template) or "}{" in template:
         raise InvalidParameter("path", "a template begins with /, looks like a path, and no two of its places touch")

@@ -28,13 +28,15 @@ class SessionWish(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     knows it watches. `base` is what its files' paths begin with (pathmap.py). A session that has been silent for longer
     than `resume_ms` is not joined; one for longer than `idle_ms` takes no place under the ticket's `max_sessions`, and
     neither does one of the same viewer, who has gone to another video, after `hop_ms`. `seen` has the number and
-    `seen_ms` of the ticket's sessions as the door knows them."""
+    `seen_ms` of the ticket's sessions as the door knows them. A viewer whose session was replaced cannot start for
+    `hold_ms`, or two of them would end each other in turn."""
 
     id: str
     base: str
     resume_ms: int
     idle_ms: int
     hop_ms: int
+    hold_ms: int
     seen: tuple[tuple[int, int], ...] = ()
 
 
@@ -73,8 +75,8 @@ class Started(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):
     replaced: tuple[int, ...] = ()
 
 
-class LiveSessions(Discreet, frozen=True, kw_only=True):
-    """The sessions that have not ended, and the tickets that they name."""
+class FoundSessions(Discreet, frozen=True, kw_only=True):
+    """Sessions, and the tickets that they name."""
 
     sessions: list[Session]
     tickets: list[Ticket]

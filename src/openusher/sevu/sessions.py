@@ -75,6 +75,13 @@ def kick_members(kicked: int) -> dict[str, JsonValue]:
     return {"kicked": kicked}
 
 
+def ended_members(watched: Watched) -> dict[str, JsonValue]:
+    """An ended session as reports show it."""
+    session = watched.session
+    members = {name: value for name, value in session_members(watched).items() if name != "asleep"}
+    return {**members, "end_date": format_instant(session.ended_ms // 1_000), "ended_by": session.ended_by}
+
+
 def session_members(watched: Watched) -> dict[str, JsonValue]:
     """A session as it is shown. Dates are UTC, `watched` is in seconds."""
     session, ticket = watched.session, watched.ticket

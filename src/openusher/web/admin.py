@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,7 +20,7 @@ from openusher.model.edge import EdgeKind, checked_options, path_map_of
 from openusher.model.limits import INTEGER_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, checked_text
 from openusher.model.pathmap import decoded_path
 from openusher.sevu.parameters import Parameters
-from openusher.sevu.sessions import kick_members, read_kick, read_sessions, sessions_members
+from openusher.sevu.sessions import ended_members, kick_members, read_kick, read_sessions, sessions_members
 from openusher.sevu.tickets import read_request
 from openusher.usher import Usher
 from openusher.web.edges.snippets import snippet_of
@@ -48,6 +48,13 @@ class NewEdgeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     options: dict[str, list[str]] = {}
 
 
+class EndedSessionsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Those of so many hours, at most so many."""
+
+    hours: Annotated[int, msgspec.Meta(ge=1, le=24 * 366)]
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+
+
 class PathBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A URL as a player asks for it."""
 
@@ -73,6 +80,7 @@ def admin_app(usher: Usher) -> Starlette:
         Route("/accounts/{cdn:int}/edges", _guarded(admin.create_edge), methods=["POST"]),
         Route("/accounts/{cdn:int}/sessions", _guarded(admin.list_sessions), methods=["POST"]),
         Route("/accounts/{cdn:int}/kick", _guarded(admin.kick), methods=["POST"]),
+        Route("/accounts/{cdn:int}/ended-sessions", _guarded(admin.list_ended_sessions), methods=["POST"]),
         Route("/edges", _guarded(admin.list_edges), methods=["GET"]),
         Route("/edges/{edge:int}", _guarded(admin.show_edge), methods=["GET"]),
         Route("/edges/{edge:int}/path", _guarded(admin.read_path), methods=["POST"]),
@@ -186,6 +194,12 @@ class _Admin:
         asked = read_sessions(parameters, cdn=_cdn(request), now_s=0)
         live = self._usher.sessions(_cdn(request), asked.search)
         return sessions_members(live[asked.seek : asked.seek + asked.limit], total=len(live))
+
+    async def list_ended_sessions(self, request: Request) -> list[dict[str, Any]]:
+        body = msgspec.json.decode(await request.body(), type=EndedSessionsBody)
+        from_ms = self._usher.clock_ms - body.hours * 3_600_000
+        found = await self._usher.ended_sessions(_cdn(request), from_ms=from_ms, limit=body.limit)
+        return [ended_members(watched) for watched in found]
 
     async def kick(self, request: Request) -> dict[str, Any]:
         """The parameters and the answer of sevu.kick."""

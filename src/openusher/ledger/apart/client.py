@@ -50,7 +50,7 @@ from openusher.ledger.folder import DataFolder
 from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
 from openusher.model.search import AttemptFilter, GroupBy
-from openusher.model.session import LiveSessions
+from openusher.model.session import FoundSessions
 from openusher.model.ticket import Ticket
 
 PROCESS = "openusher.ledger.apart.process"
@@ -274,9 +274,17 @@ class LedgerApart:
     async def add_cookie_key(self, secret: Secret) -> None:
         await self._ask("add_cookie_key", secret=secret)
 
-    async def live_sessions(self) -> LiveSessions:
-        found: LiveSessions = await self._ask("live_sessions")
+    async def live_sessions(self, *, after: int, limit: int) -> FoundSessions:
+        found: FoundSessions = await self._ask("live_sessions", after=after, limit=limit)
         return found
+
+    async def ended_sessions(self, cdn: int, *, from_ms: int, limit: int) -> FoundSessions:
+        found: FoundSessions = await self._ask("ended_sessions", cdn=cdn, from_ms=from_ms, limit=limit)
+        return found
+
+    async def prune_sessions(self, *, before_ms: int, limit: int) -> int:
+        pruned: int = await self._ask("prune_sessions", before_ms=before_ms, limit=limit)
+        return pruned
 
     async def next_block(self, *, now_ms: int) -> Block | None:
         block: Block | None = await self._ask("next_block", now_ms=now_ms)

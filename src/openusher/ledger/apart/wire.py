@@ -108,6 +108,8 @@ METHODS = (
     "create_edge",
     "add_cookie_key",
     "live_sessions",
+    "ended_sessions",
+    "prune_sessions",
     "next_block",
     "block_rows",
     "mark_shipped",
@@ -121,7 +123,17 @@ METHODS = (
 )
 # What changes nothing, so that it was surely not done where no answer came.
 READS = frozenset(
-    {"ticket", "count_pending", "group_pending", "newest_pending", "directory", "live_sessions", "block_rows", "blocks"}
+    {
+        "ticket",
+        "count_pending",
+        "group_pending",
+        "newest_pending",
+        "directory",
+        "live_sessions",
+        "ended_sessions",
+        "block_rows",
+        "blocks",
+    }
     | {"stats", "be_ready", "is_demo", "check"}
 )
 

@@ -26,7 +26,7 @@ from openusher.ledger.base import (
     SeeSessions,
     Start,
 )
-from openusher.ledger.sqlite.sessions import Room, SessionBatch
+from openusher.ledger.sqlite.sessions import TICKET_COLUMNS, Room, SessionBatch
 from openusher.model.attempt import AttemptRequest, Decision, Reason, Verdict
 from openusher.model.session import EndedBy, SessionWish, Started, viewer_digest
 from openusher.model.ticket import NewTicket, Ticket
@@ -42,11 +42,7 @@ _ticket_decoder = msgspec.json.Decoder(list[Ticket], strict=False)
 # More than a batch can add, so that what expires never piles up.
 _PRUNED_ROWS_MAX = 1_000
 
-_TICKET_COLUMNS = (
-    "number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s, "
-    "max_sessions, newest_wins"
-)
-TICKET = f"SELECT {_TICKET_COLUMNS} FROM tickets WHERE cdn = ? AND key = ?"
+TICKET = f"SELECT {TICKET_COLUMNS} FROM tickets WHERE cdn = ? AND key = ?"
 # Each takes a JSON array of the names it looks for. CROSS JOIN: the names come first, whatever the planner thinks.
 _READ = """
 SELECT
@@ -59,12 +55,7 @@ SELECT
   (SELECT json_group_array(json_array(api_key, digest))
     FROM jsonb_each(?3) AS name CROSS JOIN replays ON api_key = name.value ->> 0 AND digest = name.value ->> 1)
 """
-# As `_READ` gives tickets: those of the sessions that have not ended.
-TICKETS_OF_SESSIONS = f"""
-SELECT json_group_array(json_array('Ticket', {_TICKET_COLUMNS})) FROM tickets
-WHERE number IN (SELECT ticket FROM sessions WHERE ended_ms = 0)
-"""
-_ISSUE = f"INSERT INTO tickets ({_TICKET_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ISSUE = f"INSERT INTO tickets ({TICKET_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _CHANGE = "UPDATE tickets SET ip = ?, uses_taken = ?, active = ?, used_s = ? WHERE number = ?"
 _RECORD = """
 INSERT INTO attempts (id, cdn, at_ms, key, pass, app, appinst, video, ip, pageurl, refurl, user_agent, server_ip, edge,
@@ -172,10 +163,12 @@ class Batch:
         ticket_names: set[tuple[int, str]] = set()
         answer_names: set[tuple[int, str]] = set()
         replay_names: set[tuple[str, str]] = set()
+        asked: list[AttemptRequest] = []
         starts: list[Start] = []
         for operation in operations:
             if isinstance(operation, Decide | Start):
                 request = operation.request
+                asked.append(request)
                 ticket_names.add((request.cdn, request.key))
                 if request.attempt_id:
                     answer_names.add((request.cdn, request.attempt_id))
@@ -195,7 +188,7 @@ class Batch:
             if at_ms >= self._now_ms - ANSWER_KEPT_MS:
                 decision = Decision(reason=Reason(reason), attempt=attempt, uses_left=uses_left, expires_s=expires_s)
                 self._answers[cdn, attempt_id] = _Answer(digest=digest, at_ms=at_ms, decision=decision)
-        self._sessions.read(starts, self._tickets)
+        self._sessions.read(asked, starts, self._tickets)
         self._replays = {(api_key, digest) for api_key, digest in _rows(replays)}
 
     def _carry_out(self, operation: Operation) -> Outcome:
@@ -219,7 +212,7 @@ class Batch:
             if answer is not None:
                 if answer.digest != digest:
                     return AttemptIdReused("attempt_id: was asked before with other content; give each attempt its own")
-                return self._repeated(answer.decision, ticket)
+                return self._repeated(answer.decision, ticket, request)
         verdict = decide(ticket, request, now_ms=self._now_ms)
         if verdict.reason is _ACCEPTED and refusal is not _ACCEPTED:
             verdict = Verdict(refusal)
@@ -257,7 +250,7 @@ class Batch:
                 reason=_ACCEPTED, attempt=joined.attempt, uses_left=ticket.uses_left, expires_s=ticket.expires_s
             )
             return Started(decision=first, session=joined, ticket=ticket, is_new=False)
-        room = self._sessions.room(ticket, request, wish) if ticket else Room()
+        room = self._sessions.room(ticket, request, wish, viewer=viewer) if ticket else Room()
         decision = self._decide(request, refusal=_ACCEPTED if room.is_there else Reason.TOO_MANY_SESSIONS)
         if not isinstance(decision, Decision) or not decision.accepted:
             return decision
@@ -274,7 +267,7 @@ class Batch:
             self._sessions.hold(operation.held, operation.hold_ms)
         return Done()
 
-    def _repeated(self, first: Decision, ticket: Ticket | None) -> Decision:
+    def _repeated(self, first: Decision, ticket: Ticket | None, request: AttemptRequest) -> Decision:
         """The first answer again; a "yes" only while it still holds (DESIGN, promise 4)."""
         if not first.accepted or ticket is None:
             return first
@@ -283,6 +276,8 @@ class Batch:
             return replace(first, reason=Reason.REVOKED, attempt=0)
         if has_expired(ticket, now_ms=self._now_ms):
             return replace(first, reason=Reason.EXPIRED, attempt=0)
+        if self._sessions.is_held(ticket, request.ip):
+            return replace(first, reason=Reason.KICKED, attempt=0)
         return first
 
     def _keep_answer(self, request: AttemptRequest, decision: Decision, digest: str) -> None:

@@ -32,15 +32,15 @@ from openusher.ledger.sqlite.accounts import (
     read_directory,
     update_account,
 )
-from openusher.ledger.sqlite.batch import TICKET, TICKETS_OF_SESSIONS, ticket_of_row
+from openusher.ledger.sqlite.batch import TICKET, ticket_of_row
 from openusher.ledger.sqlite.readers import Readers
-from openusher.ledger.sqlite.sessions import read_live_sessions
+from openusher.ledger.sqlite.sessions import prune, read_ended_sessions, read_live_sessions
 from openusher.ledger.sqlite.verify import find_faults
 from openusher.ledger.sqlite.writer import Writer
 from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
 from openusher.model.search import AttemptFilter, GroupBy
-from openusher.model.session import LiveSessions
+from openusher.model.session import FoundSessions
 from openusher.model.ticket import Ticket
 
 T = TypeVar("T")
@@ -160,8 +160,16 @@ class SqliteLedger:
         now_s = int(time.time())
         await self._writer.write(lambda connection: insert_cookie_key(connection, secret, now_s=now_s))
 
-    async def live_sessions(self) -> LiveSessions:
-        return await self._readers.ask_aside(lambda connection: read_live_sessions(connection, TICKETS_OF_SESSIONS))
+    async def live_sessions(self, *, after: int, limit: int) -> FoundSessions:
+        return await self._readers.ask(lambda connection: read_live_sessions(connection, after=after, limit=limit))
+
+    async def ended_sessions(self, cdn: int, *, from_ms: int, limit: int) -> FoundSessions:
+        return await self._readers.search(
+            cdn, lambda connection: read_ended_sessions(connection, cdn, from_ms=from_ms, limit=limit)
+        )
+
+    async def prune_sessions(self, *, before_ms: int, limit: int) -> int:
+        return await self._writer.write(lambda connection: prune(connection, before_ms=before_ms, limit=limit))
 
     async def _write_unique(self, statements: Callable[[apsw.Connection], T]) -> T:
         try:

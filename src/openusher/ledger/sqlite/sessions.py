@@ -10,9 +10,14 @@ import msgspec
 
 from openusher.ledger.base import Start
 from openusher.model.attempt import AttemptRequest
-from openusher.model.session import EndedBy, LiveSessions, Session, SessionWish, viewer_digest
+from openusher.model.session import EndedBy, FoundSessions, Session, SessionWish, viewer_digest
 from openusher.model.ticket import Ticket
 
+# In the order of the model's fields.
+TICKET_COLUMNS = (
+    "number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s, "
+    "max_sessions, newest_wins"
+)
 _COLUMNS = ", ".join(Session.__struct_fields__)
 _BY_VIEWER = f"SELECT {_COLUMNS} FROM sessions WHERE viewer IN (SELECT value FROM json_each(?)) AND ended_ms = 0"
 _OPEN = f"INSERT INTO sessions ({_COLUMNS}) VALUES ({', '.join('?' for _ in Session.__struct_fields__)})"
@@ -20,10 +25,28 @@ _SEEN = "UPDATE sessions SET seen_ms = max(seen_ms, ?), watched_ms = max(watched
 _END = "UPDATE sessions SET ended_ms = ?, ended_by = ? WHERE number = ? AND ended_ms = 0"
 _END_TICKET = "UPDATE sessions SET ended_ms = ?, ended_by = ? WHERE ticket = ? AND ended_ms = 0"
 _OF_TICKETS = f"SELECT {_COLUMNS} FROM sessions WHERE ticket IN (SELECT value FROM json_each(?)) AND ended_ms = 0"
-_HELD = "SELECT ticket, ip FROM holds WHERE until_ms > ?"
+_ANY_HELD = "SELECT 1 FROM holds LIMIT 1"
+_HELD = """
+SELECT ticket, ip FROM json_each(?) AS pair CROSS JOIN holds
+ON ticket = pair.value ->> 0 AND ip = unhex(pair.value ->> 1) WHERE until_ms > ?
+"""
 _HOLD = "INSERT OR REPLACE INTO holds (ticket, ip, until_ms) VALUES (?, ?, ?)"
 _PRUNE_HOLDS = "DELETE FROM holds WHERE until_ms <= ?"
-_LIVE = f"SELECT {_COLUMNS} FROM sessions WHERE ended_ms = 0 ORDER BY number"
+_LIVE = f"SELECT {_COLUMNS} FROM sessions WHERE ended_ms = 0 AND number > ? ORDER BY number LIMIT ?"
+_REPLACED = """
+SELECT viewer, ended_ms FROM sessions
+WHERE viewer IN (SELECT value FROM json_each(?)) AND ended_by = 'replaced' AND ended_ms > ?
+"""
+_ENDED = f"""
+SELECT {_COLUMNS} FROM sessions WHERE cdn = ? AND ended_ms > 0 AND ended_ms >= ? ORDER BY ended_ms DESC LIMIT ?
+"""
+_PRUNE = """
+DELETE FROM sessions WHERE number IN (SELECT number FROM sessions WHERE ended_ms > 0 AND ended_ms < ? LIMIT ?)
+"""
+_TICKETS = f"""
+SELECT json_group_array(json_array('Ticket', {TICKET_COLUMNS})) FROM tickets
+WHERE number IN (SELECT value FROM json_each(?))
+"""
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -44,19 +67,25 @@ class SessionBatch:
         # Of tickets that limit their sessions, by ticket and number.
         self._by_ticket: dict[int, dict[int, Session]] = {}
         self._held: set[tuple[int, int]] = set()
+        self._replaced: set[str] = set()
         self._holds: list[tuple[int, bytes, int]] = []
         self._opened: list[Session] = []
         self._seen: list[tuple[int, int, int]] = []
         self._ended: list[tuple[int, str, int]] = []
         self._ended_tickets: list[tuple[int, str, int]] = []
 
-    def read(self, starts: Sequence[Start], tickets: Mapping[tuple[int, str], Ticket]) -> None:
-        """Read who is held, and the live sessions that `starts` may join or have to make room among.
+    def read(
+        self,
+        asked: Sequence[AttemptRequest],
+        starts: Sequence[Start],
+        tickets: Mapping[tuple[int, str], Ticket],
+    ) -> None:
+        """Read who of those that ask is held, and the live sessions that `starts` may join or have to make room among.
 
         Raises apsw.Error.
         """
-        held = self._connection.execute(_HELD, (self._now_ms,))
-        self._held = {(ticket, int.from_bytes(ip, "big")) for ticket, ip in held}
+        if asked and list(self._connection.execute(_ANY_HELD)):
+            self._read_held(asked, tickets)
         if not starts:
             return
         viewers = {viewer_digest(start.request, start.wish.base) for start in starts}
@@ -64,21 +93,32 @@ class SessionBatch:
         named = (tickets.get((start.request.cdn, start.request.key)) for start in starts)
         limited = {ticket.number for ticket in named if ticket is not None and ticket.max_sessions}
         if limited:
+            hold_ms = max(start.wish.hold_ms for start in starts)
+            replaced = self._connection.execute(_REPLACED, (_json(viewers), self._now_ms - hold_ms))
+            self._replaced = {viewer for viewer, _ in replaced}
             self._by_ticket = {number: {} for number in limited}
             for session in self._live(_OF_TICKETS, limited):
                 self._by_ticket[session.ticket][session.number] = session
 
     def _live(self, statement: str, names: Iterable[str] | Iterable[int]) -> Iterator[Session]:
-        return map(session_of_row, self._connection.execute(statement, (msgspec.json.encode(list(names)).decode(),)))
+        return map(session_of_row, self._connection.execute(statement, (_json(names),)))
+
+    def _read_held(self, asked: Sequence[AttemptRequest], tickets: Mapping[tuple[int, str], Ticket]) -> None:
+        named = ((tickets.get((request.cdn, request.key)), request.ip) for request in asked)
+        pairs = {(ticket.number, f"{ip:032x}") for ticket, ip in named if ticket is not None}
+        held = self._connection.execute(_HELD, (_json(pairs), self._now_ms))
+        self._held = {(ticket, int.from_bytes(ip, "big")) for ticket, ip in held}
 
     def is_held(self, ticket: Ticket, ip: int) -> bool:
         """Whether somebody was kicked who had this ticket at this address."""
         return bool(self._held) and (ticket.number, ip) in self._held
 
-    def room(self, ticket: Ticket, request: AttemptRequest, wish: SessionWish) -> Room:
+    def room(self, ticket: Ticket, request: AttemptRequest, wish: SessionWish, *, viewer: str) -> Room:
         """Whether another session of the ticket may begin."""
         if not ticket.max_sessions:
             return Room()
+        if viewer in self._replaced:
+            return Room(is_there=False)
         known = dict(wish.seen)
         taking: list[tuple[int, int]] = []
         for number, session in self._by_ticket.get(ticket.number, {}).items():
@@ -135,7 +175,8 @@ class SessionBatch:
 
     def end(self, numbers: Collection[int], by: str) -> None:
         self._ended += [(self._now_ms, by, number) for number in numbers]
-        self._forget(lambda session: session.number in numbers)
+        gone = set(numbers)
+        self._forget(lambda session: session.number in gone)
 
     def hold(self, held: Iterable[tuple[int, int]], hold_ms: int) -> None:
         """Refuse starts of these tickets from these addresses for a while."""
@@ -166,6 +207,10 @@ class SessionBatch:
             write_all(_HOLD, self._holds)
 
 
+def _json(names: Iterable[object]) -> str:
+    return msgspec.json.encode(list(names)).decode()
+
+
 def session_of_row(row: tuple[Any, ...]) -> Session:
     """A session from the columns of `sessions`, in their order."""
     fields = dict(zip(Session.__struct_fields__, row, strict=True))
@@ -178,9 +223,25 @@ def _row_of_session(session: Session) -> tuple[Any, ...]:
     return tuple({**fields, "ip": session.ip.to_bytes(16, "big")}.values())
 
 
-def read_live_sessions(connection: apsw.Connection, tickets_of: str) -> LiveSessions:
-    """All sessions that have not ended, in one transaction with their tickets, which `tickets_of` selects as JSON."""
+def read_live_sessions(connection: apsw.Connection, *, after: int, limit: int) -> FoundSessions:
+    """A page of the sessions that have not ended, by number. Raises apsw.Error."""
+    return _found(connection, _LIVE, (after, limit))
+
+
+def read_ended_sessions(connection: apsw.Connection, cdn: int, *, from_ms: int, limit: int) -> FoundSessions:
+    """An account's sessions that ended since, the last ended first. Raises apsw.Error."""
+    return _found(connection, _ENDED, (cdn, from_ms, limit))
+
+
+def _found(connection: apsw.Connection, statement: str, values: tuple[int, ...]) -> FoundSessions:
     with connection:
-        sessions = [session_of_row(row) for row in connection.execute(_LIVE)]
-        ((tickets,),) = connection.execute(tickets_of)
-    return LiveSessions(sessions=sessions, tickets=msgspec.json.decode(tickets, type=list[Ticket], strict=False))
+        sessions = [session_of_row(row) for row in connection.execute(statement, values)]
+        numbers = msgspec.json.encode({session.ticket for session in sessions}).decode()
+        ((tickets,),) = connection.execute(_TICKETS, (numbers,))
+    return FoundSessions(sessions=sessions, tickets=msgspec.json.decode(tickets, type=list[Ticket], strict=False))
+
+
+def prune(connection: apsw.Connection, *, before_ms: int, limit: int) -> int:
+    """Delete rows of sessions that ended before. Raises apsw.Error."""
+    connection.execute(_PRUNE, (before_ms, limit))
+    return connection.changes()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from hashlib import blake2b
 
 from openusher.errors import Busy, InvalidParameter, NotAuthorised, UsherError
@@ -27,9 +28,12 @@ from openusher.web.edges.token import edge_token
 
 PATH = "/v1/edges/nginx"
 COOKIE = "usher"
+_COOKIES = re.compile(rf"(?:^|;)\s*{COOKIE}_[0-9a-f]{{8}}=([^;\s]*)")
 _REASON = b"x-usher-reason"
 _NGINX = EdgeKind.NGINX.value
-_ALLOWED: tuple[int, bytes, Headers] = (200, b"", [])
+# Whatever a server's other settings say of answers without a date of expiry.
+_NEVER_KEPT = (b"cache-control", b"no-store")
+_ALLOWED: tuple[int, bytes, Headers] = (200, b"", [_NEVER_KEPT])
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +68,11 @@ class NginxEndpoint:
             asked = _read(dict(headers), edge)
         except NotAuthorised:
             # nginx shows its viewers a 401, which would have them look for a password.
-            answer(403, b"", [(_REASON, b"Invalid edge token")])
+            answer(403, b"", [(_REASON, b"Invalid edge token"), _NEVER_KEPT])
             return
-        except InvalidParameter as error:
-            log.warning("nginx.not_understood: %s", error)
-            answer(403, b"", [(_REASON, b"Not understood")])
+        except InvalidParameter:
+            # By viewers mostly, who could fill the log.
+            answer(403, b"", [(_REASON, b"Not understood"), _NEVER_KEPT])
             return
 
         def question(meaning: Meaning) -> AttemptRequest:
@@ -82,19 +86,22 @@ class NginxEndpoint:
 
         self._usher.watching.ask(asked, question, verdict)
 
-    def _may_be_kept(self, edge: Edge) -> tuple[int, bytes, Headers]:
-        recheck_s = edge.options.get("recheck_s", "0")
-        return _ALLOWED if recheck_s == "0" else (200, b"", [(b"x-accel-expires", recheck_s.encode())])
-
     def _answer_of(self, verdict: Verdict, asked: Asked) -> tuple[int, bytes, Headers]:
         if verdict.reason:
-            return 403, b"", [(_REASON, verdict.reason.encode())]
+            return 403, b"", [(_REASON, verdict.reason.encode()), _NEVER_KEPT]
         live = verdict.live
+        if live is None:
+            return _ALLOWED
         # Where the path carries the ticket, every file's URL does.
-        if live is None or asked.has_ticket_in_path or (asked.cookies and not verdict.is_start):
-            return self._may_be_kept(asked.edge) if live is not None and _is_keepable(verdict, live) else _ALLOWED
-        text = self._usher.watching.book.cookie_of(live)
-        return 200, b"", [(b"set-cookie", _cookie(text, asked, live.session.base, self._usher.session_resume_s))]
+        if not asked.has_ticket_in_path:
+            text = self._usher.watching.book.cookie_of(live)
+            if text not in asked.cookies:
+                cookie = _cookie(text, asked, live.session.base, self._usher.session_resume_s)
+                return 200, b"", [(b"set-cookie", cookie), _NEVER_KEPT]
+        recheck_s = asked.edge.options.get("recheck_s", "0")
+        if recheck_s == "0" or not _is_keepable(verdict, live):
+            return _ALLOWED
+        return 200, b"", [(b"x-accel-expires", recheck_s.encode())]
 
 
 def _is_keepable(verdict: Verdict, live: Live) -> bool:
@@ -110,7 +117,9 @@ def _read(headers: dict[bytes, bytes], edge: Edge) -> Asked:
         ip_text = headers[b"x-real-ip"].decode()
         ip = parse_address(ip_text)
     except KeyError as error:
-        raise InvalidParameter(str(error.args[0]), "this header is missing; use the snippet as it is") from None
+        name = error.args[0].decode()
+        log.warning("nginx.header_missing: %s of edge %d; use its configuration as it is", name, edge.number)
+        raise InvalidParameter(name, "this header is missing") from None
     except ValueError:
         raise InvalidParameter("headers", "no UTF-8, or no address") from None
     carried = carried_ticket(target)
@@ -148,11 +157,8 @@ def _question(asked: Asked, meaning: Meaning) -> AttemptRequest:
 
 
 def _cookies(header: bytes) -> tuple[str, ...]:
-    """The values of those that may be ours."""
-    if COOKIE.encode() not in header:
-        return ()
-    pairs = (pair.strip().partition("=") for pair in header.decode("latin-1").split(";"))
-    return tuple(value for name, _, value in pairs if name.startswith(COOKIE))
+    """The values of those that are named as ours."""
+    return tuple(_COOKIES.findall(header.decode("latin-1")))
 
 
 def _cookie(text: str, asked: Asked, base: str, max_age_s: int) -> bytes:
@@ -168,8 +174,8 @@ def _cookie(text: str, asked: Asked, base: str, max_age_s: int) -> bytes:
 def _fault(error: Exception) -> tuple[int, bytes, Headers]:
     """Not decided: nginx must let nobody in, and the viewer may ask again."""
     if isinstance(error, InvalidParameter):
-        return 403, b"", [(_REASON, b"Not understood")]
+        return 403, b"", [(_REASON, b"Not understood"), _NEVER_KEPT]
     if not isinstance(error, UsherError):
         log.error("request.failed", exc_info=error)
     retry_after_s = error.retry_after_s if isinstance(error, Busy) else 1
-    return 503, b"", [(b"retry-after", str(retry_after_s).encode())]
+    return 503, b"", [(b"retry-after", str(retry_after_s).encode()), _NEVER_KEPT]

@@ -46,4 +46,7 @@ CREATE TABLE holds (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX sessions_by_viewer ON sessions (viewer) WHERE ended_ms = 0;
+CREATE INDEX sessions_live ON sessions (number) WHERE ended_ms = 0;
+CREATE INDEX sessions_replaced ON sessions (viewer) WHERE ended_by = 'replaced';
+CREATE INDEX sessions_by_end ON sessions (cdn, ended_ms) WHERE ended_ms > 0;
 CREATE INDEX sessions_by_ticket ON sessions (ticket) WHERE ended_ms = 0;

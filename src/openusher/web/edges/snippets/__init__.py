@@ -19,6 +19,7 @@ def snippet_of(edge: Edge, *, token: str = TOKEN_PLACE) -> str:
         return ""
     values = {name: option(edge, name) for name in OPTIONS[EdgeKind(edge.kind)]}
     values |= {"name": edge.name, "cdn": str(edge.cdn), "token": token, "trusted": _trusted(edge)}
+    values["asks_always"] = "yes" if values["recheck_s"] == "0" else ""
     text = resources.files(__package__).joinpath(f"{edge.kind}.conf").read_text()
     # A section is there for those that have a value for its option.
     text = _SECTION.sub(lambda found: found[2] if values[found[1]] not in ("", "0") else "", text)
