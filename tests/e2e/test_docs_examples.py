@@ -23,8 +23,10 @@ def after_tutorial(tmp_path_factory: pytest.TempPathFactory) -> ConsoleSession:
     # What a how-to page tells to write with an editor.
     (folder / "secret.txt").write_text("the secret that the site has signed with until now\n")
     session = ConsoleSession(folder)
-    replay(TUTORIAL, session)
-    session.close()
+    try:
+        replay(TUTORIAL, session)
+    finally:
+        session.close()
     return session
 
 
