@@ -15,7 +15,7 @@ import msgspec
 from openusher.ledger.base import SeeSessions
 from openusher.model.account import Edge, Secret
 from openusher.model.iprule import parse_ip_rule
-from openusher.model.session import EndedBy, FoundSessions, Session, SessionFilter, Started
+from openusher.model.session import EndedBy, FoundSessions, Session, SessionFilter, Started, taking_place
 from openusher.model.ticket import Ticket
 from openusher.rules import has_expired
 
@@ -75,17 +75,16 @@ class Live:
     """A session that has not ended, as it stands now. Where its ticket limits sessions it watches while it `has_place`,
     which it loses to others when it is silent, or its viewer goes to another video."""
 
-    __slots__ = ("addresses", "cookie", "has_place", "of_ticket", "seen_ms", "session", "watched_ms", "written_ms")
+    __slots__ = ("addresses", "cookie", "of_ticket", "seen_ms", "session", "watched_ms", "written_ms")
 
     def __init__(self, session: Session, of_ticket: _OfTicket, *, seen_ms: int) -> None:
         self.session = session
         self.of_ticket = of_ticket
-        self.has_place = True
         self.seen_ms = seen_ms
         self.watched_ms = session.watched_ms
         self.written_ms = seen_ms
-        # When each was seen last.
-        self.addresses = {session.ip: seen_ms}
+        # When each was seen last, since the node is up.
+        self.addresses: dict[int, int] = {}
         self.cookie = ""
 
     @property
@@ -124,10 +123,9 @@ class SessionBook:
         for session in found.sessions:
             silent_ms = max(0, clock_ms - session.seen_ms)
             live = self._add(session, tickets[session.ticket], seen_ms=now_ms - silent_ms)
-            if live.ticket.max_sessions:
-                lately = sorted(live.of_ticket.lives.values(), key=lambda each: each.seen_ms, reverse=True)
-                for place, each in enumerate(lately):
-                    each.has_place = place < live.ticket.max_sessions
+            # Else the next start would take the downtime before this one for silence.
+            if live.seen_ms > session.seen_ms:
+                self._seen[session.number] = live
 
     def sign_with(self, keys: Sequence[Secret]) -> None:
         """Sign cookies by the first of `keys` from now on; those that the others signed stay good."""
@@ -155,20 +153,10 @@ class SessionBook:
         live = self._by_id.get(started.session.id)
         if live is None:
             live = self._add(started.session, started.ticket, seen_ms=started.session.seen_ms)
+            live.addresses[live.session.ip] = live.seen_ms
         self.ticket_changed(started.ticket)
         self.end(self._by_number[number] for number in started.replaced if number in self._by_number)
-        if started.is_new and started.ticket.max_sessions:
-            self._take_places_of_absent(live)
         return live
-
-    def _take_places_of_absent(self, new: Live) -> None:
-        """Those that the ledger did not count when it made room lose their places to whoever came."""
-        now_ms, limits = new.session.started_ms, self._limits
-        for live in new.of_ticket.lives.values():
-            one, other = live.session, new.session
-            has_hopped = (one.ip, one.user_agent) == (other.ip, other.user_agent)
-            if live is not new and now_ms - live.seen_ms >= (limits.hop_ms if has_hopped else limits.idle_ms):
-                live.has_place = False
 
     def seen_of(self, edge: Edge, key: str) -> tuple[tuple[int, int], ...]:
         """Number and `seen_ms` of the sessions of a ticket that limits them."""
@@ -191,14 +179,10 @@ class SessionBook:
 
     def by_ticket(
         self, edge: Edge, key: str, password: str, ip: int, agent: str, *, holds: Callable[[str], bool]
-    ) -> Live | None:
-        """The session of this ticket, address and player, of whose `base` the asked file is."""
-        lives = self._by_viewer.get((edge.number, key, password, ip, agent))
-        if lives is not None:
-            for live in lives.values():
-                if holds(live.session.base):
-                    return live
-        return None
+    ) -> list[Live]:
+        """The sessions of this ticket, address and player, of whose `base` the asked file is."""
+        lives = self._by_viewer.get((edge.number, key, password, ip, agent), {})
+        return [live for live in lives.values() if holds(live.session.base)]
 
     def cookie_of(self, live: Live) -> str:
         """The text that names the session in a cookie."""
@@ -207,6 +191,10 @@ class SessionBook:
         return live.cookie
 
     # May it go on?
+
+    def is_over(self, live: Live, *, now_ms: int) -> bool:
+        """Whether nobody can wake it any more, though it may not have been ended yet."""
+        return has_expired(live.ticket, now_ms=now_ms) or now_ms - live.seen_ms > self._limits.resume_ms
 
     def follow(self, live: Live, ip: int, *, now_ms: int) -> Refusal:
         """Whether a follow-up from `ip` is allowed; if so, it was seen."""
@@ -225,7 +213,7 @@ class SessionBook:
         live.addresses[ip] = now_ms
         if silent_ms > 0:
             # Who was away did not watch.
-            if silent_ms <= self._limits.idle_ms:
+            if silent_ms < self._limits.idle_ms:
                 live.watched_ms += silent_ms
             live.seen_ms = now_ms
             if now_ms - live.written_ms >= _SEEN_EVERY_MS:
@@ -235,23 +223,25 @@ class SessionBook:
     def _may_take_place(self, live: Live, now_ms: int) -> bool:
         """Whether a session of a ticket that limits them goes on, or has room to wake."""
         limits = self._limits
-        if not live.has_place or now_ms - live.seen_ms >= limits.idle_ms:
-            others = live.of_ticket.lives.values()
-            taken = sum(
-                each.has_place and now_ms - each.seen_ms < limits.idle_ms for each in others if each is not live
-            )
-            live.has_place = taken < live.ticket.max_sessions
-        return live.has_place
+        if now_ms - live.seen_ms < limits.hop_ms:
+            return True
+        seen = [(each.session, each.seen_ms) for each in live.of_ticket.lives.values()]
+        there = taking_place(seen, idle_ms=limits.idle_ms, hop_ms=limits.hop_ms, now_ms=now_ms)
+        return live.session in there or len(there) < live.ticket.max_sessions
 
     def _take_address(self, live: Live, ip: int, now_ms: int) -> Refusal:
         """Whether the session may be used from an address that it was not used from lately."""
         if not parse_ip_rule(live.ticket.ip).admits(ip):
             return Refusal.ADDRESS
-        lately = {each: at for each, at in live.addresses.items() if at + _ADDRESSES_WINDOW_MS > now_ms}
+        lately = self.addresses_of(live, now_ms=now_ms)
         if len(lately) >= self._limits.addresses_max:
             return Refusal.ADDRESSES
         live.addresses = lately
         return Refusal.NONE
+
+    def addresses_of(self, live: Live, *, now_ms: int) -> dict[int, int]:
+        """From where it was used lately."""
+        return {each: at for each, at in live.addresses.items() if at + _ADDRESSES_WINDOW_MS > now_ms}
 
     # What becomes of it
 
@@ -262,6 +252,15 @@ class SessionBook:
             of_ticket.ticket = ticket
             if not ticket.active:
                 self.end(of_ticket.lives.values())
+
+    def has_sessions_of(self, cdn: int, key: str) -> bool:
+        return (cdn, key) in self._by_key
+
+    def bound(self, cdn: int, key: str, ip_rule: str) -> None:
+        """A decision without a session has bound a slot of the ticket's addresses."""
+        of_ticket = self._by_key.get((cdn, key))
+        if of_ticket is not None:
+            of_ticket.ticket = msgspec.structs.replace(of_ticket.ticket, ip=ip_rule)
 
     def end(self, lives: Iterable[Live]) -> None:
         """They are over; the ledger knows."""

@@ -186,7 +186,10 @@ class Usher(Tenants):
 
     def authorize(self, request: AttemptRequest) -> asyncio.Future[Decision]:
         """Decide whether a video may start, and record the attempt. Raises AttemptIdReused, Busy."""
-        return self._gate.decide(request)
+        deciding = self._gate.decide(request)
+        if self.watching.book.has_sessions_of(request.cdn, request.key):
+            deciding.add_done_callback(lambda done: self.watching.decided(request, done))
+        return deciding
 
     async def count_attempts(self, cdn: int, search: AttemptFilter) -> int:
         """Count matching attempts, exactly, every answered one included.
@@ -284,9 +287,10 @@ class Usher(Tenants):
                 edge=names.get(live.session.edge, ""),
                 seen_ms=live.seen_ms,
                 watched_ms=live.watched_ms,
-                is_asleep=now_ms - live.seen_ms > book.limits.idle_ms,
+                is_asleep=now_ms - live.seen_ms >= book.limits.idle_ms,
             )
             for live in book.find(cdn, search)
+            if not book.is_over(live, now_ms=now_ms)
         ]
 
     async def ended_sessions(self, cdn: int, *, from_ms: int, limit: int) -> list[Watched]:
@@ -318,7 +322,8 @@ class Usher(Tenants):
         Returns how many there were. Raises Busy and the ledger's errors."""
         kicked = 0
         # Starts that were under way have opened theirs meanwhile; they are refused from now on.
-        while lives := self.watching.book.find(cdn, search):
+        book = self.watching.book
+        while lives := [each for each in book.find(cdn, search) if not book.is_over(each, now_ms=self.clock_ms)]:
             await self.watching.kick(lives)
             kicked += len(lives)
         return kicked

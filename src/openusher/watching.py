@@ -115,7 +115,7 @@ class Watching:
             if not refusal:
                 answer(Verdict("", live))
                 return
-            if refusal is Refusal.NO_PLACE and live.ticket.key == asked.key:
+            if live.ticket.key == asked.key and (refusal is Refusal.NO_PLACE or _is_its_own(live, asked, refusal)):
                 # It goes on where there is room; to start anew would only pay for it twice.
                 answer(Verdict(refusal))
                 return
@@ -145,9 +145,9 @@ class Watching:
             if live is not None and holds(live.session.base):
                 yield live
         if asked.key:
-            live = self.book.by_ticket(asked.edge, asked.key, asked.password, asked.ip, asked.user_agent, holds=holds)
-            if live is not None:
-                yield live
+            yield from self.book.by_ticket(
+                asked.edge, asked.key, asked.password, asked.ip, asked.user_agent, holds=holds
+            )
 
     def _start(self, edge: Edge, request: AttemptRequest, meaning: Meaning, answer: Answer) -> None:
         limits = self.book.limits
@@ -175,6 +175,11 @@ class Watching:
                 answer(Verdict(outcome.reason))
 
         self._gate.start(Start(request, wish)).add_done_callback(decided)
+
+    def decided(self, request: AttemptRequest, deciding: asyncio.Future[Decision]) -> None:
+        """A question without a session was answered, of a ticket that has some."""
+        if not deciding.cancelled() and deciding.exception() is None and deciding.result().bound_ip:
+            self.book.bound(request.cdn, request.key, deciding.result().bound_ip or "")
 
     async def _try(self, request: AttemptRequest, answer: Answer) -> None:
         """What a start would be answered, without one: nothing is recorded and no use taken."""
@@ -231,7 +236,14 @@ class Watching:
         for at in range(0, len(lives), _ENDED_ROWS):
             some = lives[at : at + _ENDED_ROWS]
             await self._write_last_of(some)
-            held = tuple({(live.session.ticket, ip) for live in some for ip in live.addresses})
+            now_ms = self._clock_ms()
+            held = tuple(
+                {
+                    (live.session.ticket, ip)
+                    for live in some
+                    for ip in (live.session.ip, *self.book.addresses_of(live, now_ms=now_ms))
+                }
+            )
             numbers = [live.session.number for live in some]
             hold_ms = self.book.limits.hold_ms
             await self._see_to(EndSessions(numbers=numbers, by=EndedBy.KICKED, held=held, hold_ms=hold_ms))
@@ -299,3 +311,10 @@ class Watching:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _is_its_own(live: Live, asked: Asked, refusal: Refusal) -> bool:
+    """Whether the session's own viewer is refused only since others have used it."""
+    session = live.session
+    one, other = (session.edge, session.ip, session.user_agent), (asked.edge.number, asked.ip, asked.user_agent)
+    return refusal is Refusal.ADDRESSES and one == other

@@ -165,7 +165,8 @@ def test_nginx_stops_and_leaves_no_process(tmp_path: Path) -> None:
         pid = nginx.process.pid
         workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
-    assert len(workers) == 2
+    # The second may be on its way still.
+    assert workers
     assert nginx.process.returncode == 0
     assert [process for process in (str(pid), *workers) if Path(f"/proc/{process}").exists()] == []
     assert nginx.error_log() == ""

@@ -82,13 +82,15 @@ def test_one_who_went_to_another_video_does_not_watch_both() -> None:
     assert follow(book, taken, NOON_MS + HOP_MS + 1) == ""
 
 
-def test_after_a_restart_no_more_watch_than_may() -> None:
-    book, limited = SessionBook(LIMITS), a_ticket(max_sessions=2)
-    sessions = [a_session(n, at_ms=NOON_MS + n) for n in (1, 2, 3)]
-    book.load(FoundSessions(sessions=sessions, tickets=[limited]), clock_ms=NOON_MS + 9, now_ms=NOON_MS + 50)
-    lives = sorted(book.all(), key=lambda live: live.session.number)
+def test_after_a_restart_who_slept_needs_room_as_before() -> None:
+    book, limited = SessionBook(LIMITS), a_ticket(max_sessions=1)
+    came_ms = NOON_MS + IDLE_MS
+    sessions = [a_session(1), a_session(2, at_ms=came_ms)]
+    book.load(FoundSessions(sessions=sessions, tickets=[limited]), clock_ms=came_ms, now_ms=came_ms + RESUME_MS)
+    sleeping, watching = sorted(book.all(), key=lambda live: live.session.number)
 
-    assert [follow(book, live, NOON_MS + 60) for live in lives] == [Refusal.NO_PLACE, "", ""]
+    assert follow(book, sleeping, came_ms + RESUME_MS + 1) == Refusal.NO_PLACE
+    assert follow(book, watching, came_ms + RESUME_MS + 1) == ""
 
 
 # What counts as silence, and from where

@@ -79,12 +79,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
 class Decision(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=True):
     """What Usher answers an attempt. `attempt` is its number in the log; 0 for a repeat that could not be confirmed.
-    `expires_s` and `uses_left` are None where no ticket was opened (and `uses_left` for an unlimited one)."""
+    `bound_ip` is the ticket's `ip` where this has bound a slot of it. `expires_s` and `uses_left` are None where no
+    ticket was opened (and `uses_left` for an unlimited one)."""
 
     reason: Reason
     attempt: int
     uses_left: int | None = None
     expires_s: int | None = None
+    bound_ip: str | None = None
 
     @property
     def accepted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -127,3 +128,19 @@ def viewer_digest(request: AttemptRequest, base: str) -> str:
     address with one player and one ticket are one viewer (DESIGN, "Starts, follow-ups, sessions")."""
     parts = (request.key, request.password, request.user_agent, base, f"{request.cdn}.{request.edge}.{request.ip:x}")
     return text_digest("\0".join(parts))
+
+
+def taking_place(seen: Sequence[tuple[Session, int]], *, idle_ms: int, hop_ms: int, now_ms: int) -> list[Session]:
+    """Which of a ticket's sessions watch, given when each was seen last. Not who is silent for `idle_ms`; and not who
+    has since begun another video, after `hop_ms`."""
+    begun_ms: dict[tuple[int, str], tuple[int, int]] = {}
+    for session, _ in seen:
+        player = session.ip, session.user_agent
+        begun_ms[player] = max(begun_ms.get(player, (0, 0)), (session.number, session.started_ms))
+    there = []
+    for session, seen_ms in seen:
+        number, started_ms = begun_ms[session.ip, session.user_agent]
+        has_left = number > session.number and started_ms >= seen_ms
+        if now_ms - seen_ms < (hop_ms if has_left else idle_ms):
+            there.append(session)
+    return there

@@ -234,6 +234,7 @@ class Batch:
             attempt=self._last_attempt,
             uses_left=known.uses_left if known else None,
             expires_s=known.expires_s if known else None,
+            bound_ip=verdict.bound_ip,
         )
         self._attempt_rows.append(_attempt_row(request, decision, at_ms=self._now_ms))
         if request.attempt_id:

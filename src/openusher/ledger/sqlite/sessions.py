@@ -10,7 +10,7 @@ import msgspec
 
 from openusher.ledger.base import Start
 from openusher.model.attempt import AttemptRequest
-from openusher.model.session import EndedBy, FoundSessions, Session, SessionWish, viewer_digest
+from openusher.model.session import EndedBy, FoundSessions, Session, SessionWish, taking_place, viewer_digest
 from openusher.model.ticket import Ticket
 
 # In the order of the model's fields.
@@ -120,18 +120,25 @@ class SessionBatch:
         if viewer in self._replaced:
             return Room(is_there=False)
         known = dict(wish.seen)
-        taking: list[tuple[int, int]] = []
-        for number, session in self._by_ticket.get(ticket.number, {}).items():
-            silent_ms = self._now_ms - max(session.seen_ms, known.get(number, 0))
+        seen = [
+            (session, max(session.seen_ms, known.get(number, 0)))
+            for number, session in self._by_ticket.get(ticket.number, {}).items()
+        ]
+        seen_ms = {session.number: at_ms for session, at_ms in seen}
+        there = taking_place(seen, idle_ms=wish.idle_ms, hop_ms=wish.hop_ms, now_ms=self._now_ms)
+        taking = []
+        for session in there:
+            silent_ms = self._now_ms - seen_ms[session.number]
             has_hopped = session.ip == request.ip and session.user_agent == request.user_agent
-            if silent_ms < (wish.hop_ms if has_hopped else wish.idle_ms):
-                taking.append((silent_ms, number))
+            if not (has_hopped and silent_ms >= wish.hop_ms):
+                taking.append((silent_ms, session.number))
         missing = len(taking) + 1 - ticket.max_sessions
         if missing <= 0:
             return Room()
         if not ticket.newest_wins:
             return Room(is_there=False)
-        return Room(taken_from=tuple(number for _, number in sorted(taking, reverse=True)[:missing]))
+        longest_silent = sorted(taking, key=lambda each: (-each[0], each[1]))
+        return Room(taken_from=tuple(number for _, number in longest_silent[:missing]))
 
     def joined(self, viewer: str, *, resume_ms: int) -> Session | None:
         """The viewer's live session, which another start has opened meanwhile."""
@@ -176,6 +183,9 @@ class SessionBatch:
     def end(self, numbers: Collection[int], by: str) -> None:
         self._ended += [(self._now_ms, by, number) for number in numbers]
         gone = set(numbers)
+        if by == EndedBy.REPLACED:
+            of_tickets = (session for sessions in self._by_ticket.values() for session in sessions.values())
+            self._replaced |= {session.viewer for session in of_tickets if session.number in gone}
         self._forget(lambda session: session.number in gone)
 
     def hold(self, held: Iterable[tuple[int, int]], hold_ms: int) -> None:
