@@ -209,7 +209,7 @@ class SessionsBesideModel(RuleBasedStateMachine):
         asks=st.lists(viewers.asks, min_size=1, max_size=5),
         with_one_ticket=st.booleans(),
         twins=st.integers(0, 2),
-        at_last=st.sampled_from(["", "", "", "kick", "revoke"]),
+        at_last=st.sampled_from(["", "", "", "authorize", "kick", "revoke"]),
     )
     def ask_together(self, asks: list[Drawn], with_one_ticket: bool, twins: int, at_last: str) -> None:
         """Each before another is answered: those that the ledger must see share a batch, in this order. A kick or a
@@ -225,7 +225,10 @@ class SessionsBesideModel(RuleBasedStateMachine):
             start = partial(self.model.start, question, self.model.seen_ms())
             expected.append(start if at_once is None else partial(tuple, at_once))
         cdn, key = question["cdn"], question["key"]
-        if at_last == "revoke" and self.active_tickets() > TICKETS_MIN and key in self.model.tickets[cdn]:
+        if at_last == "authorize":
+            work.append(self.node.authorize(asked))
+            expected.append(partial(self.model.authorize, question))
+        elif at_last == "revoke" and self.active_tickets() > TICKETS_MIN and key in self.model.tickets[cdn]:
             work.append(self.revoked(cdn, key))
             expected.append(partial(self.model.revoke, cdn, key))
         elif at_last == "kick" and self.model.live():
