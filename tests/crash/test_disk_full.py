@@ -99,7 +99,7 @@ def test_below_the_least_free_space_starts_are_busy_while_revoking_goes_on(tmp_p
         assert revoked["status"] == "success"
         assert ready == 503
         assert connection.count(account) == answered
-        # The disk is looked at once a second, in which a WAL may be moved into its file: a quarter is left on a slow day.
+        # The disk is looked at once a second, in which a WAL may be moved into its file.
         assert os.statvfs(seen).f_bavail * os.statvfs(seen).f_frsize > free_bytes_min // 4
 
 
