@@ -61,15 +61,15 @@ class SessionsBesideModel(RuleBasedStateMachine):
     def begin(self) -> None:
         self.run(self.node.start())
         self.viewers = Viewers(self.model, {cdn: self.run(self.node.new_edges(cdn, EDGES_EACH)) for cdn in CDNS})
-        for cdn, ip, max_sessions, newest_wins in (
-            (1, "0.0.0.0/0", 0, False),
-            (1, "auto|auto", 0, False),
-            (1, "0.0.0.0/0", 2, False),
-            (2, "0.0.0.0/0", 0, False),
-            (2, "0.0.0.0/0", 2, True),
-            (2, "0.0.0.0/0", 1, True),
+        for cdn, ip, expires_in_s, max_sessions, newest_wins in (
+            (1, "0.0.0.0/0", 3_000, 0, False),
+            (1, "auto|auto", 10**8, 0, False),
+            (1, "0.0.0.0/0", 10**8, 2, False),
+            (2, "0.0.0.0/0", 1_000, 0, False),
+            (2, "0.0.0.0/0", 10**8, 2, True),
+            (2, "0.0.0.0/0", 10**8, 1, True),
         ):
-            self.issue(cdn, PASSES[0], "*", ip, 0, 10**8, max_sessions, newest_wins)
+            self.issue(cdn, PASSES[0], "*", ip, 0, expires_in_s, max_sessions, newest_wins)
 
     # What publishers do
 
@@ -127,6 +127,7 @@ class SessionsBesideModel(RuleBasedStateMachine):
         self.model.kick(numbers, held)
         for number in numbers[:2] if come_back else []:
             for ip in ADDRESSES:
+                self.compare_plain(*self.viewers.comes_back(number, ip))
                 self.compare(*self.viewers.comes_back(number, ip))
 
     # What viewers do
@@ -199,11 +200,13 @@ class SessionsBesideModel(RuleBasedStateMachine):
     @rule(drawn=st.one_of(viewers.starts, viewers.goes_on))
     def authorize(self, drawn: Drawn) -> None:
         """By the plain door, which knows of no sessions; and then as the viewer of one."""
-        question, asked = self.viewers.asks(drawn)
+        self.compare_plain(*self.viewers.asks(drawn))
+        self.ask(drawn._replace(how="by cookie"))
+
+    def compare_plain(self, question: Question, asked: Asked) -> None:
         expected = self.model.authorize(question)
 
         assert self.run(self.node.authorize(asked)) == expected
-        self.ask(drawn._replace(how="by cookie"))
 
     @rule(
         asks=st.lists(viewers.asks, min_size=1, max_size=5),
