@@ -35,13 +35,12 @@ QUESTIONS = [
 class Echo:
     """Answers with what was asked, by both ways alike but for a mark."""
 
-    path = SHORT
     method = "POST"
 
     def __init__(self) -> None:
         self.unanswered: list[Callable[[], None]] = []
 
-    def ask(self, headers: Headers, body: bytes, answer: Respond) -> None:
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond) -> None:
         length = dict(headers).get(b"content-length", b"")
         self.unanswered.append(lambda: answer(200, b"%b %b" % (body, length), [(b"way", b"short")]))
 
@@ -76,7 +75,7 @@ class Wire(asyncio.Transport):
 async def answers(pieces: list[bytes]) -> bytes:
     """All that a connection writes when it receives `pieces`, each after all that came of the last."""
     echo = Echo()
-    config = http_config(echo, Settings(), short_ways=[echo])
+    config = http_config(echo, Settings(), short_way={SHORT.encode(): echo}.get)
     config.load()
     wire = Wire()
     connection = made(config)

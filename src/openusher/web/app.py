@@ -5,12 +5,20 @@ from __future__ import annotations
 from openusher.settings import Settings
 from openusher.usher import Usher
 from openusher.web.asgi import App, Receive, Scope, Send, send_answer
-from openusher.web.edges import authorize, nginx
+from openusher.web.edges import authorize
+from openusher.web.edges.endpoint import WITH_HEADER, WITH_TOKEN, Door, EdgeEndpoint, kind_of_target
+from openusher.web.edges.forward import ForwardDoor
+from openusher.web.edges.nginx import NginxSkin
 from openusher.web.health import HealthEndpoint
 from openusher.web.sevu import PATHS, SevuEndpoint
 from openusher.web.shortway import ShortWay
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
+
+
+def doors(usher: Usher) -> list[Door]:
+    """One for each kind of media server."""
+    return [ForwardDoor(usher, NginxSkin())]
 
 
 class PublicApp:
@@ -19,21 +27,33 @@ class PublicApp:
     def __init__(self, usher: Usher, settings: Settings) -> None:
         sevu = SevuEndpoint(usher, settings)
         health = HealthEndpoint(usher)
-        door = authorize.AuthorizeEndpoint(usher, request_s_max=settings.request_s_max)
-        of_nginx = nginx.NginxEndpoint(usher)
-        self.short_ways: tuple[ShortWay, ...] = (door, of_nginx)
+        plain = authorize.AuthorizeEndpoint(usher, request_s_max=settings.request_s_max)
+        self._edges = {
+            door.kind.value: EdgeEndpoint(usher, door, request_s_max=settings.request_s_max) for door in doors(usher)
+        }
+        self._short_ways: dict[bytes, ShortWay] = {
+            authorize.PATH.encode(): plain,
+            **{f"{WITH_HEADER}{kind}".encode(): endpoint for kind, endpoint in self._edges.items()},
+        }
         self._endpoints: dict[str, App] = {
-            authorize.PATH: door,
-            nginx.PATH: of_nginx,
+            authorize.PATH: plain,
             "/healthz": health.alive,
             "/readyz": health.ready,
             **dict.fromkeys(PATHS, sevu),
         }
 
+    def short_way(self, target: bytes) -> ShortWay | None:
+        """What answers this target of a request that came whole, if that is one of the hottest."""
+        way = self._short_ways.get(target)
+        if way is None and target.startswith((WITH_HEADER.encode(), WITH_TOKEN.encode())):
+            return self._edges.get(kind_of_target(target.decode("latin-1")))
+        return way
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        endpoint = self._endpoints.get(scope["path"])
+        path = scope["path"]
+        endpoint = self._endpoints.get(path) or self._edges.get(kind_of_target(path))
         if endpoint is None:
             await send_answer(send, 404, b"nothing here; the SEVU API is at / and the door at /v1/authorize\n", _TEXT)
         else:

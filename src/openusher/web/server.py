@@ -7,7 +7,7 @@ import contextlib
 import resource
 import signal
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from openusher.settings import Settings
 from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
 from openusher.web.connection import BoundedConnection
-from openusher.web.shortway import Heads, ShortWay, ShortWayConnection
+from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
 
 _BACKLOG = 2_048
 # Requests under way may finish; a commit takes milliseconds, a count at most its own limit.
@@ -44,7 +44,7 @@ async def serve(
         with listening, admin_listener(settings.data) as admin_listening:
             admin = _Server(http_config(admin_app(usher), settings), lambda: None)
             app = PublicApp(usher, settings)
-            config = http_config(app, settings, short_ways=app.short_ways)
+            config = http_config(app, settings, short_way=app.short_way)
             public = _Server(config, lambda: on_ready(_url(listening)))
             stop.ends(public)
             serving_admin = asyncio.get_running_loop().create_task(admin.serve(sockets=[admin_listening]))
@@ -65,11 +65,11 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def http_config(app: Any, settings: Settings, *, short_ways: Sequence[ShortWay] = ()) -> uvicorn.Config:
+def http_config(app: Any, settings: Settings, *, short_way: ShortWays | None = None) -> uvicorn.Config:
     # The server makes its connections itself and passes nothing on: a class with a node's settings.
     settled: dict[str, Any] = {"request_s_max": settings.request_s_max}
-    if short_ways:
-        settled |= {"short_ways": {way.path.encode(): way for way in short_ways}, "heads": Heads()}
+    if short_way is not None:
+        settled |= {"short_way": staticmethod(short_way), "heads": Heads()}
         connection = type("Connection", (ShortWayConnection,), settled)
     else:
         connection = type("Connection", (BoundedConnection,), settled)

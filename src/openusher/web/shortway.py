@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -16,15 +16,17 @@ log = logging.getLogger(__name__)
 
 
 class ShortWay(Protocol):
-    """What answers requests of one method to one path that came whole. All others reach the application, which answers
-    alike."""
+    """What answers requests of one method that came whole. All others reach the application, which answers alike."""
 
     method: str
-    path: str
 
-    def ask(self, headers: Headers, body: bytes, answer: Respond) -> None:
-        """Call `answer` when it is known, now or later."""
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond) -> None:
+        """Call `answer` when it is known, now or later. `target` is what is asked for, query and all, as it came."""
         ...
+
+
+# Finds what answers a target, as it stands in a request.
+ShortWays = Callable[[bytes], ShortWay | None]
 
 
 class Heads:
@@ -70,11 +72,10 @@ class _ShortRequest:
 
 
 class ShortWayConnection(BoundedConnection):
-    """Reads a request with the server's own parser, and hands it to one of `short_ways` if it is for that; whatever is
-    unusual about it, or about when it comes, goes through the server and the application."""
+    """Reads a request with the server's own parser, and hands it to what `short_way` finds for it, if anything;
+    whatever is unusual about it, or about when it comes, goes through the server and the application."""
 
-    # By path, as it stands in a request.
-    short_ways: Mapping[bytes, ShortWay]
+    short_way: ShortWays
     # One for all connections of a server.
     heads: Heads
 
@@ -109,7 +110,7 @@ class ShortWayConnection(BoundedConnection):
         if not self._may_be_short:
             super().on_headers_complete()
             return
-        way = self.short_ways.get(self.url)
+        way = self.short_way(self.url)
         if way is not None and self.parser.get_method() == way.method.encode() and not self.parser.should_upgrade():
             self._way = way
             self._end_headers()
@@ -149,7 +150,7 @@ class ShortWayConnection(BoundedConnection):
         request = _ShortRequest(self, keep_alive=self._keep_alive)
         self.cycle = request  # type: ignore[assignment]
         try:
-            self._way.ask(self.headers, self._body, request.answer)
+            self._way.ask(self.url.decode("latin-1"), self.headers, self._body, request.answer)
         except Exception:
             # As the server does with an application's.
             log.exception("request.failed")

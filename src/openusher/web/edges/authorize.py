@@ -75,14 +75,13 @@ _encoder = msgspec.json.Encoder()
 class AuthorizeEndpoint:
     """The endpoint. It stands before every play, so that what came whole goes the short way (connection.py)."""
 
-    path = PATH
     method = "POST"
 
     def __init__(self, usher: Usher, *, request_s_max: float) -> None:
         self._usher = usher
         self._request_s_max = request_s_max
 
-    def ask(self, headers: Headers, body: bytes, answer: Respond) -> None:
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond) -> None:
         """Decide the question in `body`, and answer it when that is on disk."""
         try:
             edge = self._usher.edge(edge_token(headers))
@@ -124,7 +123,7 @@ class AuthorizeEndpoint:
             return
         else:
             answered: asyncio.Future[_Answered] = asyncio.get_running_loop().create_future()
-            self.ask(scope["headers"], body, lambda *answer: _settle(answered, answer))
+            self.ask(PATH, scope["headers"], body, lambda *answer: _settle(answered, answer))
             await _send(send, await answered)
 
 

@@ -1,4 +1,4 @@
-"""The door of nginx's `auth_request`: asked for each file, it answers with a status and without a body.
+"""How nginx's `auth_request` asks: by the headers that our snippet sets.
 
 nginx shows its viewers 401 and 403 as they come and any other refusal as 500, which the snippet turns into 503 with
 `Retry-After`. A body would cost a connection each time (edges/nginx.md).
@@ -6,176 +6,25 @@ nginx shows its viewers 401 and 403 as they come and any other refusal as 500, w
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import re
-from hashlib import blake2b
-
-from openusher.errors import Busy, InvalidParameter, NotAuthorised, UsherError
-from openusher.model.account import Edge
-from openusher.model.address import parse_address
-from openusher.model.attempt import AttemptRequest
-from openusher.model.edge import EdgeKind, option
-from openusher.model.limits import USER_AGENT_BYTES_MAX, cut_text
-from openusher.model.pathmap import Meaning
-from openusher.sessionbook import Live
-from openusher.usher import Usher
-from openusher.watching import Asked, Verdict
-from openusher.web.asgi import Headers, Receive, Respond, Scope, Send, send_answer
-from openusher.web.edges.question import Question, request_of
-from openusher.web.edges.tickets import carried_ticket
-from openusher.web.edges.token import edge_token
-
-PATH = "/v1/edges/nginx"
-COOKIE = "usher"
-_COOKIES = re.compile(rf"(?:^|;)\s*{COOKIE}_[0-9a-f]{{8}}=([^;\s]*)")
-_REASON = b"x-usher-reason"
-_NGINX = EdgeKind.NGINX.value
-# Whatever a server's other settings say of answers without a date of expiry.
-_NEVER_KEPT = (b"cache-control", b"no-store")
-_ALLOWED: tuple[int, bytes, Headers] = (200, b"", [_NEVER_KEPT])
-
-log = logging.getLogger(__name__)
+from openusher.model.edge import EdgeKind
+from openusher.web.asgi import Headers
+from openusher.web.edges.endpoint import Call
+from openusher.web.edges.forward import Viewed
 
 
-class NginxEndpoint:
-    """The endpoint. Most that it is asked are follow-ups, which it answers from memory and at once."""
+class NginxSkin:
+    """The only one that says which file it serves, after all of its own rewriting, and that keeps answers."""
 
-    path = PATH
-    method = "GET"
+    kind = EdgeKind.NGINX
 
-    def __init__(self, usher: Usher) -> None:
-        self._usher = usher
+    def read(self, call: Call) -> Viewed:
+        headers = call.headers
+        return Viewed(
+            target=headers[b"x-original-uri"].decode(),
+            path=headers[b"x-original-path"].decode(),
+            method=headers.get(b"x-original-method", b"GET").decode("latin-1"),
+            ip=headers[b"x-real-ip"].decode(),
+        )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Requests that cannot go the short way."""
-        answered: asyncio.Future[tuple[int, bytes, Headers]] = asyncio.get_running_loop().create_future()
-
-        def settle(*answer: object) -> None:
-            if not answered.done():
-                answered.set_result(answer)  # type: ignore[arg-type]
-
-        self.ask(scope["headers"], b"", settle)
-        status, body, headers = await answered
-        await send_answer(send, status, body, *headers)
-
-    def ask(self, headers: Headers, body: bytes, answer: Respond) -> None:
-        """Say whether the file may be sent that the headers of our snippet describe."""
-        try:
-            edge = self._usher.edge(edge_token(headers))
-            if edge.kind != _NGINX:
-                raise NotAuthorised("this token is another kind of edge's")
-            asked = _read(dict(headers), edge)
-        except NotAuthorised:
-            # nginx shows its viewers a 401, which would have them look for a password.
-            answer(403, b"", [(_REASON, b"Invalid edge token"), _NEVER_KEPT])
-            return
-        except InvalidParameter:
-            # By viewers mostly, who could fill the log.
-            answer(403, b"", [(_REASON, b"Not understood"), _NEVER_KEPT])
-            return
-
-        def question(meaning: Meaning) -> AttemptRequest:
-            return _question(asked, meaning)
-
-        def verdict(given: Verdict | Exception) -> None:
-            if isinstance(given, Verdict):
-                answer(*self._answer_of(given, asked))
-            else:
-                answer(*_fault(given))
-
-        self._usher.watching.ask(asked, question, verdict)
-
-    def _answer_of(self, verdict: Verdict, asked: Asked) -> tuple[int, bytes, Headers]:
-        if verdict.reason:
-            return 403, b"", [(_REASON, verdict.reason.encode()), _NEVER_KEPT]
-        live = verdict.live
-        if live is None:
-            return _ALLOWED
-        # Where the path carries the ticket, every file's URL does.
-        if not asked.has_ticket_in_path:
-            text = self._usher.watching.book.cookie_of(live)
-            if text not in asked.cookies:
-                cookie = _cookie(text, asked, live.session.base, self._usher.session_resume_s)
-                return 200, b"", [(b"set-cookie", cookie), _NEVER_KEPT]
-        recheck_s = asked.edge.options.get("recheck_s", "0")
-        if recheck_s == "0" or not _is_keepable(verdict, live):
-            return _ALLOWED
-        return 200, b"", [(b"x-accel-expires", recheck_s.encode())]
-
-
-def _is_keepable(verdict: Verdict, live: Live) -> bool:
-    """Whether the server may keep the answer, by folder: never a start, and not where a folder has several videos."""
-    return not verdict.is_start and live.session.base.endswith("/")
-
-
-def _read(headers: dict[bytes, bytes], edge: Edge) -> Asked:
-    """What the snippet's headers say. Raises InvalidParameter."""
-    try:
-        target = headers[b"x-original-uri"].decode()
-        path = headers[b"x-original-path"].decode()
-        ip_text = headers[b"x-real-ip"].decode()
-        ip = parse_address(ip_text)
-    except KeyError as error:
-        name = error.args[0].decode()
-        log.warning("nginx.header_missing: %s of edge %d; use its configuration as it is", name, edge.number)
-        raise InvalidParameter(name, "this header is missing") from None
-    except ValueError:
-        raise InvalidParameter("headers", "no UTF-8, or no address") from None
-    carried = carried_ticket(target)
-    agent = headers.get(b"user-agent", b"").decode(errors="replace")
-    if len(agent) * 4 > USER_AGENT_BYTES_MAX:
-        agent, _ = cut_text(agent, bytes_max=USER_AGENT_BYTES_MAX)
-    return Asked(
-        edge=edge,
-        method=headers.get(b"x-original-method", b"GET").decode("latin-1"),
-        path=path,
-        key=carried.key,
-        password=carried.password,
-        ip=ip,
-        user_agent=agent,
-        cookies=_cookies(headers[b"cookie"]) if b"cookie" in headers else (),
-        ip_text=ip_text,
-        referer=headers.get(b"referer", b"").decode(errors="replace"),
-        raw_path=carried.path,
-        has_ticket_in_path=carried.in_path,
-    )
-
-
-def _question(asked: Asked, meaning: Meaning) -> AttemptRequest:
-    question = Question(
-        key=asked.key,
-        password=asked.password,
-        app=meaning.app,
-        appinst=meaning.appinst,
-        video=meaning.video,
-        ip=asked.ip_text,
-        pageurl=asked.referer,
-        user_agent=asked.user_agent,
-    )
-    return request_of(question, asked.edge)
-
-
-def _cookies(header: bytes) -> tuple[str, ...]:
-    """The values of those that are named as ours."""
-    return tuple(_COOKIES.findall(header.decode("latin-1")))
-
-
-def _cookie(text: str, asked: Asked, base: str, max_age_s: int) -> bytes:
-    """For the start's folder as the player spelled it, and by a name for each video: several may lie in one folder."""
-    folder = asked.raw_path[: asked.raw_path.rfind("/") + 1]
-    name = f"{COOKIE}_{blake2b(base.encode(), digest_size=4).hexdigest()}"
-    secure = "; Secure" if option(asked.edge, "cookie_secure") == "on" else ""
-    same_site = option(asked.edge, "cookie_same_site")
-    path = "".join(c for c in folder if c not in ";\r\n")
-    return f"{name}={text}; Path={path}; Max-Age={max_age_s}; HttpOnly{secure}; SameSite={same_site}".encode()
-
-
-def _fault(error: Exception) -> tuple[int, bytes, Headers]:
-    """Not decided: nginx must let nobody in, and the viewer may ask again."""
-    if isinstance(error, InvalidParameter):
-        return 403, b"", [(_REASON, b"Not understood"), _NEVER_KEPT]
-    if not isinstance(error, UsherError):
-        log.error("request.failed", exc_info=error)
-    retry_after_s = error.retry_after_s if isinstance(error, Busy) else 1
-    return 503, b"", [(b"retry-after", str(retry_after_s).encode()), _NEVER_KEPT]
+    def keeps(self, seconds: str) -> Headers:
+        return [(b"x-accel-expires", seconds.encode())]
