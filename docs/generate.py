@@ -18,8 +18,10 @@ from typer.testing import CliRunner
 from openusher.cli.main import app
 from openusher.settings import Settings
 from openusher.sevu.codes import CODES
+from openusher.web.edges.openapi import openapi_document
 
 DOCS = Path(__file__).resolve().parent
+OPENAPI = DOCS / "reference" / "openapi.json"
 RESULTS = DOCS.parent / "bench" / "results.json"
 
 BEGIN = "<!-- made by python -m docs.generate -->"
@@ -119,8 +121,14 @@ def filled(page: str, made: str) -> str:
     return f"{before}{BEGIN}\n{made}\n{END}{rest.split(END)[1]}"
 
 
+def openapi_text() -> str:
+    """The plain door for programs."""
+    return json.dumps(openapi_document(), indent=2) + "\n"
+
+
 def main() -> None:
-    """Fill in every page of `MADE`."""
+    """Fill in every page of `MADE`, and write what is made as a whole."""
+    OPENAPI.write_text(openapi_text())
     for name, make in MADE.items():
         page = DOCS / name
         page.write_text(filled(page.read_text(), make()))

@@ -20,6 +20,7 @@ from openusher.ledger.base import (
     Ledger,
     Operation,
     Outcome,
+    PayKicks,
     Revoke,
     SeeSessions,
     Start,
@@ -78,7 +79,7 @@ class Gate:
         """Revoke a ticket. Raises UnknownTicket, Busy and the ledger's errors."""
         return cast(Awaitable[Ticket], self._submit(revoke))
 
-    def see_to(self, operation: SeeSessions | EndSessions) -> Awaitable[Done]:
+    def see_to(self, operation: SeeSessions | EndSessions | PayKicks) -> Awaitable[Done]:
         """Write what became of sessions. Raises Busy and the ledger's errors."""
         return cast(Awaitable[Done], self._submit(operation))
 

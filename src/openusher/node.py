@@ -114,6 +114,7 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         addresses_max=settings.session_addresses_max,
         hop_ms=settings.hop_grace_s * 1_000,
         hold_ms=settings.kick_hold_s * 1_000,
+        connection_ms=settings.connection_session_s_max * 1_000,
         ended_kept_ms=settings.session_kept_days * 86_400_000,
     )
     return Usher(ledger, attempt_log, gate, shipper, wall_ms=wall_ms, session_limits=limits)

@@ -30,18 +30,26 @@ _SIGNATURE_CHARACTERS = 32
 class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Silent for `idle_ms` a session sleeps; for `resume_ms` it can be woken. In ten minutes it may be used from
     `addresses_max` addresses. Who goes to another video has left the one before after `hop_ms`; who is kicked cannot
-    start for `hold_ms`. Ended sessions are kept for reports for `ended_kept_ms`."""
+    start for `hold_ms`. A connection that its server never asks about again may last for `connection_ms`. Ended
+    sessions are kept for reports for `ended_kept_ms`."""
 
     idle_ms: int
     resume_ms: int
     addresses_max: int
     hop_ms: int
     hold_ms: int
+    connection_ms: int
     ended_kept_ms: int
 
 
 SESSION_LIMITS = SessionLimits(
-    idle_ms=300_000, resume_ms=21_600_000, addresses_max=3, hop_ms=15_000, hold_ms=60_000, ended_kept_ms=30 * 86_400_000
+    idle_ms=300_000,
+    resume_ms=21_600_000,
+    addresses_max=3,
+    hop_ms=15_000,
+    hold_ms=60_000,
+    connection_ms=86_400_000,
+    ended_kept_ms=30 * 86_400_000,
 )
 
 
@@ -91,6 +99,19 @@ class Live:
     def ticket(self) -> Ticket:
         return self.of_ticket.ticket
 
+    @property
+    def is_held_open(self) -> bool:
+        """Whether only its server can say when its viewer goes."""
+        return self.session.is_held_open(self.seen_ms)
+
+    def seen_at(self, now_ms: int) -> int:
+        """When it was seen last: a connection that is held open is seen all the time."""
+        return now_ms if self.is_held_open else self.seen_ms
+
+    def watched_at(self, now_ms: int) -> int:
+        """For how long it was watched by now."""
+        return now_ms - self.session.started_ms if self.is_held_open else self.watched_ms
+
 
 # The same ticket from the same address with the same player.
 _Viewer = tuple[int, str, str, int, str]
@@ -107,6 +128,7 @@ class SessionBook:
         self._by_viewer: dict[_Viewer, dict[int, Live]] = {}
         self._by_key: dict[tuple[int, str], _OfTicket] = {}
         self._by_number: dict[int, Live] = {}
+        self._by_client: dict[tuple[int, str], dict[int, Live]] = {}
         self._seen: dict[int, Live] = {}
 
     @property
@@ -122,7 +144,8 @@ class SessionBook:
         tickets = {ticket.number: ticket for ticket in found.tickets}
         for session in found.sessions:
             silent_ms = max(0, clock_ms - session.seen_ms)
-            live = self._add(session, tickets[session.ticket], seen_ms=now_ms - silent_ms)
+            seen_ms = session.seen_ms if session.is_held_open(session.seen_ms) else now_ms - silent_ms
+            live = self._add(session, tickets[session.ticket], seen_ms=seen_ms)
             # Else the next start would take the downtime before this one for silence.
             if live.seen_ms > session.seen_ms:
                 self._seen[session.number] = live
@@ -154,8 +177,12 @@ class SessionBook:
         if live is None:
             live = self._add(started.session, started.ticket, seen_ms=started.session.seen_ms)
             live.addresses[live.session.ip] = live.seen_ms
+        elif live.session.client != started.session.client:
+            self._forget_client(live)
+            live.session = started.session
+            self._by_client.setdefault(_client(live), {})[live.session.number] = live
         self.ticket_changed(started.ticket)
-        self.end(self._by_number[number] for number in started.replaced if number in self._by_number)
+        self.end_numbered(started.replaced)
         return live
 
     def seen_of(self, edge: Edge, key: str) -> tuple[tuple[int, int], ...]:
@@ -184,6 +211,15 @@ class SessionBook:
         lives = self._by_viewer.get((edge.number, key, password, ip, agent), {})
         return [live for live in lives.values() if holds(live.session.base)]
 
+    def by_id(self, edge: Edge, name: str) -> Live | None:
+        """The session of that name, where it is this edge's."""
+        live = self._by_id.get(name)
+        return live if live is not None and live.session.edge == edge.number else None
+
+    def by_client(self, edge: Edge, client: str) -> list[Live]:
+        """The sessions that a media server knows by this name."""
+        return list(self._by_client.get((edge.number, client), {}).values())
+
     def cookie_of(self, live: Live) -> str:
         """The text that names the session in a cookie."""
         if not live.cookie:
@@ -194,7 +230,11 @@ class SessionBook:
 
     def is_over(self, live: Live, *, now_ms: int) -> bool:
         """Whether nobody can wake it any more, though it may not have been ended yet."""
-        return has_expired(live.ticket, now_ms=now_ms) or now_ms - live.seen_ms > self._limits.resume_ms
+        if has_expired(live.ticket, now_ms=now_ms):
+            return True
+        if live.is_held_open:
+            return now_ms - live.session.started_ms > self._limits.connection_ms
+        return now_ms - live.seen_ms > self._limits.resume_ms
 
     def follow(self, live: Live, ip: int, *, now_ms: int) -> Refusal:
         """Whether a follow-up from `ip` is allowed; if so, it was seen."""
@@ -202,7 +242,7 @@ class SessionBook:
         if has_expired(ticket, now_ms=now_ms):
             return Refusal.EXPIRED
         silent_ms = now_ms - live.seen_ms
-        if silent_ms > self._limits.resume_ms:
+        if silent_ms > self._limits.resume_ms and self.is_over(live, now_ms=now_ms):
             return Refusal.ENDED
         if ticket.max_sessions and not self._may_take_place(live, now_ms):
             return Refusal.NO_PLACE
@@ -268,14 +308,17 @@ class SessionBook:
             if live.session.id in self._by_id:
                 self._remove(live)
 
+    def end_numbered(self, numbers: Iterable[int]) -> None:
+        self.end([self._by_number[number] for number in numbers if number in self._by_number])
+
     def overdue(self, lives: Iterable[Live], *, now_ms: int) -> dict[EndedBy, list[Live]]:
         """Those of `lives` that nobody can wake any more, by what ends them."""
-        found: dict[EndedBy, list[Live]] = {EndedBy.EXPIRED: [], EndedBy.SILENCE: []}
+        found: dict[EndedBy, list[Live]] = {EndedBy.EXPIRED: [], EndedBy.SILENCE: [], EndedBy.DURATION: []}
         for live in lives:
             if has_expired(live.ticket, now_ms=now_ms):
                 found[EndedBy.EXPIRED].append(live)
-            elif now_ms - live.seen_ms > self._limits.resume_ms:
-                found[EndedBy.SILENCE].append(live)
+            elif self.is_over(live, now_ms=now_ms):
+                found[EndedBy.DURATION if live.is_held_open else EndedBy.SILENCE].append(live)
         return found
 
     def take_seen(self, *, unwritten: bool = False) -> SeeSessions | None:
@@ -314,6 +357,8 @@ class SessionBook:
         self._by_viewer.setdefault(_viewer(live), {})[session.number] = live
         self._by_id[session.id] = live
         self._by_number[session.number] = live
+        if session.client:
+            self._by_client.setdefault(_client(live), {})[session.number] = live
         return live
 
     def _remove(self, live: Live) -> None:
@@ -328,11 +373,23 @@ class SessionBook:
         del live.of_ticket.lives[number]
         if not live.of_ticket.lives:
             del self._by_key[ticket.cdn, ticket.key]
+        if live.session.client:
+            self._forget_client(live)
+
+    def _forget_client(self, live: Live) -> None:
+        lives = self._by_client[_client(live)]
+        del lives[live.session.number]
+        if not lives:
+            del self._by_client[_client(live)]
 
 
 def _viewer(live: Live) -> _Viewer:
     session, ticket = live.session, live.ticket
     return (session.edge, ticket.key, ticket.password, session.ip, session.user_agent)
+
+
+def _client(live: Live) -> tuple[int, str]:
+    return (live.session.edge, live.session.client)
 
 
 def _signature(key: Secret, session: Session) -> str:

@@ -74,6 +74,9 @@ class Settings(BaseSettings):
     kick_hold_s: int = Field(
         default=60, ge=0, description="For how long a kicked viewer's ticket is refused at the same address."
     )
+    connection_session_s_max: int = Field(
+        default=86_400, ge=60, description="How long a connection may last that its server never asks about again."
+    )
     session_kept_days: int = Field(
         default=30, ge=1, description="For how many days ended sessions are kept for reports."
     )

@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from openusher.attemptlog.base import AttemptLog, GroupedLog
+from openusher.connecting import Connecting
 from openusher.consistency import find_log_faults
 from openusher.errors import (
     Busy,
@@ -23,12 +24,12 @@ from openusher.errors import (
     UnknownTicket,
 )
 from openusher.gate import Gate
-from openusher.ledger.base import Issue, Ledger, LedgerStats, PendingGroups, Revoke
+from openusher.ledger.base import Issue, Ledger, LedgerStats, PayKicks, PendingGroups, Revoke
 from openusher.model.account import Secret
 from openusher.model.attempt import Attempt, AttemptRequest, Decision
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
-from openusher.model.session import SessionFilter, Watched
+from openusher.model.session import Session, SessionFilter, Watched
 from openusher.model.ticket import NewTicket, Ticket
 from openusher.sessionbook import SESSION_LIMITS, SessionBook, SessionLimits
 from openusher.sevu.dates import format_instant
@@ -82,6 +83,7 @@ class Usher(Tenants):
         self._wall_ms = wall_ms
         self._count_wait_s_max = count_wait_s_max
         self.watching = Watching(ledger, gate, SessionBook(session_limits), clock_ms=lambda: self.clock_ms)
+        self.connecting = Connecting(self.watching, clock_ms=lambda: self.clock_ms)
 
     @property
     def session_resume_s(self) -> int:
@@ -180,6 +182,7 @@ class Usher(Tenants):
             self.watching.be_sure()
             raise
         self.watching.book.ticket_changed(ticket)
+        self.watching.owes.set()
         return ticket
 
     # Attempts
@@ -285,9 +288,9 @@ class Usher(Tenants):
                 session=live.session,
                 ticket=live.ticket,
                 edge=names.get(live.session.edge, ""),
-                seen_ms=live.seen_ms,
-                watched_ms=live.watched_ms,
-                is_asleep=now_ms - live.seen_ms >= book.limits.idle_ms,
+                seen_ms=live.seen_at(now_ms),
+                watched_ms=live.watched_at(now_ms),
+                is_asleep=now_ms - live.seen_at(now_ms) >= book.limits.idle_ms,
             )
             for live in book.find(cdn, search)
             if not book.is_over(live, now_ms=now_ms)
@@ -327,6 +330,16 @@ class Usher(Tenants):
             await self.watching.kick(lives)
             kicked += len(lives)
         return kicked
+
+    async def owed_kicks(self, *, after: int, limit: int) -> list[Session]:
+        """Sessions that were ended here and whose media servers are to drop their connections, numbered above `after`,
+        in order of their numbers. Raises Busy and the ledger's errors."""
+        return (await self._ledger.owed_sessions(after=after, limit=limit)).sessions
+
+    async def pay_kicks(self, numbers: list[int]) -> None:
+        """They have. Raises Busy and the ledger's errors."""
+        if numbers:
+            await self._gate.see_to(PayKicks(numbers))
 
     # The node
 

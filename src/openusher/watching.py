@@ -23,7 +23,7 @@ from openusher.model.attempt import AttemptRequest, Decision, Reason
 from openusher.model.discreet import Discreet
 from openusher.model.edge import path_map_of
 from openusher.model.pathmap import Meaning, PathMap
-from openusher.model.session import EndedBy, FoundSessions, Session, SessionFilter, SessionWish, Started
+from openusher.model.session import OWED, EndedBy, FoundSessions, Session, SessionFilter, SessionWish, Started
 from openusher.model.ticket import Ticket
 from openusher.rules import decide
 from openusher.sessionbook import Live, Refusal, SessionBook
@@ -59,15 +59,27 @@ class Asked(Discreet, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The answer: allowed where `reason` is empty. `live` is the session; `is_start` where it was opened by this."""
+    """The answer: allowed where `reason` is empty. `live` is the session; `is_start` where it was opened by this.
+    `decision` is that of its attempt, where the ledger was asked."""
 
     reason: str
     live: Live | None = None
     is_start: bool = False
+    decision: Decision | None = None
 
     @property
     def allowed(self) -> bool:
         return not self.reason
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """What a media server asks about once: its own name of the connection, for how long the same question about it is
+    the same, the numbers of sessions that are over since it asks, and of the one that this may be, 0 for none."""
+
+    client: str
+    repeat_ms: int = 0
+    ends: tuple[int, ...] = ()
+    takes_over: int = 0
 
 
 class Questioner(Protocol):
@@ -78,6 +90,7 @@ class Questioner(Protocol):
 
 Answer = Callable[[Verdict | Exception], None]
 _LET_THROUGH = Verdict("")
+_NO_CONNECTION = Connection("")
 
 
 class Watching:
@@ -90,10 +103,12 @@ class Watching:
         self._clock_ms = clock_ms
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_becoming_sure = False
+        # Set when a media server may have to be told to drop somebody.
+        self.owes = asyncio.Event()
 
     def start(self) -> None:
         for work in (self._write_seen_on(), self._sweep_on()):
-            self._run(work)
+            self.run(work)
 
     async def close(self) -> None:
         for task in list(self._tasks):
@@ -128,9 +143,9 @@ class Watching:
         try:
             request = question(meaning)
             if asked.method == "HEAD":
-                self._run(self._try(request, answer))
+                self.look(request, answer)
             else:
-                self._start(asked.edge, request, meaning, answer)
+                self.begin(asked.edge, request, meaning.base, answer)
         except UsherError as error:
             answer(error)
 
@@ -149,16 +164,29 @@ class Watching:
                 asked.edge, asked.key, asked.password, asked.ip, asked.user_agent, holds=holds
             )
 
-    def _start(self, edge: Edge, request: AttemptRequest, meaning: Meaning, answer: Answer) -> None:
+    def begin(
+        self,
+        edge: Edge,
+        request: AttemptRequest,
+        base: str,
+        answer: Answer,
+        *,
+        connection: Connection = _NO_CONNECTION,
+    ) -> None:
+        """Decide a start, and open a session of the files below `base` or of a connection. Raises Busy."""
         limits = self.book.limits
         wish = SessionWish(
             id=secrets.token_urlsafe(16),
-            base=meaning.base,
+            base=base,
             resume_ms=limits.resume_ms,
             idle_ms=limits.idle_ms,
             hop_ms=limits.hop_ms,
             hold_ms=limits.hold_ms,
             seen=self.book.seen_of(edge, request.key),
+            client=connection.client,
+            repeat_ms=connection.repeat_ms,
+            ends=connection.ends,
+            takes_over=connection.takes_over,
         )
 
         def decided(deciding: asyncio.Future[Decision | Started]) -> None:
@@ -169,10 +197,16 @@ class Watching:
                 answer(error if isinstance(error, Exception) else RuntimeError(str(error)))
                 return
             outcome = deciding.result()
-            if isinstance(outcome, Started):
-                answer(Verdict("", self.book.started(outcome), is_start=outcome.is_new))
-            else:
-                answer(Verdict(outcome.reason))
+            if not isinstance(outcome, Started):
+                self.book.end_numbered(connection.ends)
+                answer(Verdict(outcome.reason, decision=outcome))
+                return
+            if outcome.is_new:
+                self.book.end_numbered(connection.ends)
+            if outcome.replaced:
+                self.owes.set()
+            live = self.book.started(outcome)
+            answer(Verdict("", live, is_start=outcome.is_new, decision=outcome.decision))
 
         self._gate.start(Start(request, wish)).add_done_callback(decided)
 
@@ -181,8 +215,11 @@ class Watching:
         if not deciding.cancelled() and deciding.exception() is None and deciding.result().bound_ip:
             self.book.bound(request.cdn, request.key, deciding.result().bound_ip or "")
 
-    async def _try(self, request: AttemptRequest, answer: Answer) -> None:
+    def look(self, request: AttemptRequest, answer: Answer) -> None:
         """What a start would be answered, without one: nothing is recorded and no use taken."""
+        self.run(self._look(request, answer))
+
+    async def _look(self, request: AttemptRequest, answer: Answer) -> None:
         try:
             ticket = await self._ledger.ticket(request.cdn, request.key)
         except UsherError as error:
@@ -230,6 +267,8 @@ class Watching:
             await self._write_last_of(some)
             await self._see_to(EndSessions(numbers=[live.session.number for live in some], by=by))
             self.book.end(some)
+            if by in OWED:
+                self.owes.set()
 
     async def kick(self, lives: list[Live]) -> None:
         """End sessions, and refuse their tickets for a while where they were used. Raises StoreError: they go on."""
@@ -248,6 +287,7 @@ class Watching:
             hold_ms = self.book.limits.hold_ms
             await self._see_to(EndSessions(numbers=numbers, by=EndedBy.KICKED, held=held, hold_ms=hold_ms))
             self.book.end(some)
+            self.owes.set()
 
     async def before_revoking(self, cdn: int, key: str) -> None:
         """Write how long the sessions of a ticket were watched, which end with it."""
@@ -255,7 +295,8 @@ class Watching:
 
     async def _write_last_of(self, lives: list[Live]) -> None:
         for at in range(0, len(lives), _ENDED_ROWS):
-            seen = [(each.session.number, each.seen_ms, each.watched_ms) for each in lives[at : at + _ENDED_ROWS]]
+            now_ms, some = self._clock_ms(), lives[at : at + _ENDED_ROWS]
+            seen = [(each.session.number, each.seen_ms, each.watched_at(now_ms)) for each in some]
             with suppress(StoreError):
                 await self._gate.see_to(SeeSessions(seen))
 
@@ -270,7 +311,7 @@ class Watching:
         """After a commit of unknown outcome: see in the ledger, as soon as that can be read, which sessions live on."""
         if not self._is_becoming_sure:
             self._is_becoming_sure = True
-            self._run(self._become_sure())
+            self.run(self._become_sure())
 
     async def _become_sure(self) -> None:
         while True:
@@ -307,7 +348,7 @@ class Watching:
             # Whatever it was, the next round is due.
             log.exception(event)
 
-    def _run(self, work: Coroutine[None, None, None]) -> None:
+    def run(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -99,7 +99,7 @@ async def test_the_door_says_whether_an_attempt_may_have_been_recorded(door: Doo
     ("body", "field", "said"),
     [
         (b'{"app":5,"video":"v","ip":"192.0.2.1"}', "app", "not a text; give one"),
-        (b'{"app":"a","video":null,"ip":"192.0.2.1"}', "video", "not a text; give one"),
+        (b'{"app":"a","video":null,"ip":"192.0.2.1"}', "video", "is missing; give a text"),
         (b'{"key":["k"],"app":"a","video":"v","ip":"192.0.2.1"}', "key", "not a text; give one"),
         (b'{"app":"a","ip":"192.0.2.1"}', "video", "is missing; give a text"),
         (

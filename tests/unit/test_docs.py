@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from openapi_spec_validator import validate
 
-from docs.generate import DOCS, MADE, command_names, filled, help_of, restart_sentence, settings_fields
+from docs.generate import (
+    DOCS,
+    MADE,
+    OPENAPI,
+    command_names,
+    filled,
+    help_of,
+    openapi_text,
+    restart_sentence,
+    settings_fields,
+)
 from openusher.errors import InvalidParameter
 from openusher.model.attempt import Attempt, Reason
 from openusher.model.search import GroupBy
@@ -22,7 +35,8 @@ from openusher.sevu.registry import COMMANDS
 from openusher.sevu.search import ROWS_MAX, WINDOW_END_MAX
 from openusher.sevu.tickets import ticket_members
 from openusher.web.edges.authorize import Answer
-from openusher.web.edges.question import Question
+from openusher.web.edges.connections import Told
+from openusher.web.edges.question import Question, complete
 from openusher.web.sevu import PATHS
 
 ROOT = DOCS.parent
@@ -135,11 +149,29 @@ def test_every_field_of_an_attempt_is_on_the_page_of_errorlog() -> None:
 
 def test_every_member_of_a_question_and_an_answer_is_on_the_page_of_the_door() -> None:
     page = text_of("reference/authorize.md")
-    question = {field.encode_name: field.required for field in msgspec.structs.fields(Question)}
-    rows = re.findall(r"^\| `(\w+)` \| (yes|no) \|", section(page, "Question"), re.MULTILINE)
+    question = {field.encode_name for field in msgspec.structs.fields(Question)}
+    rows = dict(re.findall(r"^\| `(\w+)` \| (for a start|no) \|", section(page, "Question"), re.MULTILINE))
 
-    assert {(name, "yes" if required else "no") for name, required in question.items()} == set(rows)
+    assert question == set(rows)
+    for name, needed in rows.items():
+        needs = [name] if needed == "for a start" else []
+        start = Question(app="a", video="v", ip="192.0.2.1")
+        assert [name for name in needs if _is_complete(msgspec.structs.replace(start, **{name: None}))] == []
+    assert {field.encode_name for field in msgspec.structs.fields(Told)} - {"session_id"} == {
+        field.encode_name for field in msgspec.structs.fields(Answer)
+    }
     assert {field.encode_name for field in msgspec.structs.fields(Answer)} == set(named(section(page, "Answer")))
+
+
+def _is_complete(question: Question) -> bool:
+    with contextlib.suppress(InvalidParameter):
+        return complete(question) is question
+    return False
+
+
+def test_the_document_for_programs_is_up_to_date_and_sound() -> None:
+    assert OPENAPI.read_text() == openapi_text()
+    validate(json.loads(OPENAPI.read_text()))
 
 
 def test_every_reason_is_on_the_page_of_the_door() -> None:

@@ -28,7 +28,13 @@ from tests.conformance.ledgers import Fault, SqliteBench
 pytestmark = pytest.mark.anyio
 IDLE_MS, RESUME_MS, HOP_MS = 300_000, 3_600_000, 15_000
 LIMITS = SessionLimits(
-    idle_ms=IDLE_MS, resume_ms=RESUME_MS, addresses_max=2, hop_ms=HOP_MS, hold_ms=60_000, ended_kept_ms=1
+    idle_ms=IDLE_MS,
+    resume_ms=RESUME_MS,
+    addresses_max=2,
+    hop_ms=HOP_MS,
+    hold_ms=60_000,
+    connection_ms=86_400_000,
+    ended_kept_ms=1,
 )
 EDGE = Edge(number=1, cdn=1, name="e", token_digest="d", kind="nginx")
 

@@ -35,6 +35,12 @@ def create(
     trusted_proxy: Annotated[
         list[str] | None, typer.Option(help="A net of a CDN in front, whose X-Forwarded-For is believed.")
     ] = None,
+    control: Annotated[
+        str, typer.Option(help="The server's control API as this node reaches it, for dropping viewers.")
+    ] = "",
+    publish_password: Annotated[
+        str, typer.Option(help="What encoders publish with; without it nobody publishes.")
+    ] = "",
     option: Annotated[list[str] | None, typer.Option(help=_options_help(), show_default=False)] = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -48,6 +54,7 @@ def create(
     given = _given(option or [])
     if trusted_proxy:
         given["trusted_proxy"] = trusted_proxy
+    given |= {name: [value] for name, value in (("control", control), ("publish_password", publish_password)) if value}
     body = {"kind": kind, "name": name, "options": given}
     made = _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/edges", body)
     if as_json:

@@ -20,6 +20,8 @@ from openusher.model.ticket import NewTicket, Ticket
 BATCH_OPERATIONS_MAX = 512
 # How long an attempt_id gets its first answer again.
 ANSWER_KEPT_MS = 3_600_000
+# What an `attempt_id` begins with that a door has made of a media server's question, and for how long it is the same.
+HOOK, HOOK_KEPT_MS = "hook:", 60_000
 
 
 class Decide(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -68,11 +70,17 @@ class EndSessions(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_onl
     hold_ms: int = 0
 
 
+class PayKicks(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The servers of these sessions have dropped their connections, or never will."""
+
+    numbers: list[int]
+
+
 class Done(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """It was carried out, and there is nothing to tell."""
 
 
-Operation = Decide | Start | Issue | Revoke | SeeSessions | EndSessions
+Operation = Decide | Start | Issue | Revoke | SeeSessions | EndSessions | PayKicks
 Outcome = Decision | Started | Ticket | Done | CallerError
 
 
@@ -216,6 +224,11 @@ class Ledger(Protocol):
 
     async def ended_sessions(self, cdn: int, *, from_ms: int, limit: int) -> FoundSessions:
         """Those of an account that ended at `from_ms` or later, the last ended first."""
+        ...
+
+    async def owed_sessions(self, *, after: int, limit: int) -> FoundSessions:
+        """Up to `limit` that were ended here and whose servers are yet to drop the connection, numbered above `after`,
+        in order of their numbers."""
         ...
 
     async def prune_sessions(self, *, before_ms: int, limit: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 from enum import StrEnum
 from functools import lru_cache
@@ -9,12 +10,13 @@ from functools import lru_cache
 import msgspec
 
 from openusher.errors import InvalidParameter
-from openusher.model.account import Edge
+from openusher.model.account import Edge, token_digest
 from openusher.model.address import parse_net
 from openusher.model.limits import checked_text
 from openusher.model.pathmap import DEFAULT_TEMPLATES, PathMap
 
 _OPTION_BYTES_MAX = 8_192
+_CONTROL_URL = re.compile(r"https?://[!->@-~]+")
 RECHECK_S_MAX = 3_600
 # What a configuration file could take for something else.
 _UNSAFE = frozenset("\"'`;{}\\$#\r\n\0")
@@ -60,6 +62,15 @@ _SERVER = {
     "error_log": Option("/var/log/nginx/usher-error.log", "Where it logs what it could not do."),
     "trusted_proxy": Option("", "A net of a CDN or balancer in front, whose X-Forwarded-For is believed.", many=True),
 }
+# Of servers that ask about a connection, and can be told to drop it.
+CONTROL, PUBLISH_PASSWORD = "control", "publish_password"
+_CONNECTED = {
+    "usher": _SERVER["usher"],
+    CONTROL: Option(
+        "", "The URL of the server's control API as this node reaches it; without it nobody is dropped while playing."
+    ),
+    PUBLISH_PASSWORD: Option("", "What encoders publish with, as pass; without it nobody publishes."),
+}
 OPTIONS: dict[EdgeKind, dict[str, Option]] = {
     EdgeKind.GENERIC: {},
     EdgeKind.NGINX: {**_WATCHED, **_SERVER},
@@ -79,6 +90,8 @@ def checked_options(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, st
         for value in values:
             _check_value(name, value, option)
         options[name] = checked_text(name, "\n".join(values), bytes_max=_OPTION_BYTES_MAX)
+    if password := options.get(PUBLISH_PASSWORD):
+        options[PUBLISH_PASSWORD] = token_digest(password)
     if options.get("cookie_same_site") == "None" and options.get("cookie_secure") == "off":
         raise InvalidParameter("cookie_same_site", "None is taken by browsers over TLS only; leave cookie_secure on")
     if options.get("path"):
@@ -94,11 +107,29 @@ def _check_value(name: str, value: str, option: Option) -> None:
     # A template has braces, and never stands in a configuration.
     if not value or (name != "path" and not _UNSAFE.isdisjoint(value)):
         raise InvalidParameter(name, "is empty or holds what no configuration takes")
+    if name == CONTROL and not _CONTROL_URL.fullmatch(value):
+        raise InvalidParameter(name, "give a URL such as http://127.0.0.1:8080/control, without a query")
     if name == "trusted_proxy":
         try:
             parse_net(value)
         except ValueError:
             raise InvalidParameter(name, "give an address or a net such as 192.0.2.0/24") from None
+
+
+def shown_options(edge: Edge) -> dict[str, str]:
+    """The options without what opens anything."""
+    shown = dict(edge.options)
+    if PUBLISH_PASSWORD in shown:
+        shown[PUBLISH_PASSWORD] = "***"
+    if CONTROL in shown:
+        shown[CONTROL] = re.sub("//[^/@]*@", "//***@", shown[CONTROL])
+    return shown
+
+
+def may_publish(edge: Edge, password: str) -> bool:
+    """Whether an encoder that shows this password may publish through the edge."""
+    digest = edge.options.get(PUBLISH_PASSWORD, "")
+    return digest != "" and hmac.compare_digest(digest, token_digest(password))
 
 
 def option(edge: Edge, name: str) -> str:

@@ -22,6 +22,12 @@ class EndedBy(StrEnum):
     SILENCE = "silence"
     KICKED = "kicked"
     REPLACED = "replaced"
+    STOPPED = "stopped"
+    DURATION = "duration"
+
+
+# After these the server goes on sending until it is told to drop the connection.
+OWED = frozenset((EndedBy.REVOKED, EndedBy.EXPIRED, EndedBy.KICKED, EndedBy.REPLACED, EndedBy.DURATION))
 
 
 class SessionWish(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -30,7 +36,11 @@ class SessionWish(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     than `resume_ms` is not joined; one for longer than `idle_ms` takes no place under the ticket's `max_sessions`, and
     neither does one of the same viewer, who has gone to another video, after `hop_ms`. `seen` has the number and
     `seen_ms` of the ticket's sessions as the door knows them. A viewer whose session was replaced cannot start for
-    `hold_ms`, or two of them would end each other in turn."""
+    `hold_ms`, or two of them would end each other in turn.
+
+    Where a media server asks once for a whole connection, `client` is its name of that: only a repeat of the same
+    question within `repeat_ms` joins, the sessions numbered `ends` are over whatever is decided, and the one numbered
+    `takes_over` goes on as this client's if it is the same viewer's."""
 
     id: str
     base: str
@@ -39,11 +49,16 @@ class SessionWish(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     hop_ms: int
     hold_ms: int
     seen: tuple[tuple[int, int], ...] = ()
+    client: str = ""
+    repeat_ms: int = 0
+    ends: tuple[int, ...] = ()
+    takes_over: int = 0
 
 
 class Session(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=True):
     """A session as the ledger keeps it. Times are unix milliseconds; `ended_ms` 0: it lives. `seen_ms` and `watched_ms`
-    may be half a minute behind what the door knows. `viewer` is a digest of who watches what through which edge."""
+    may be half a minute behind what the door knows. `viewer` is a digest of who watches what through which edge;
+    `client` is the media server's own name of a connection, empty where viewers ask for each file."""
 
     number: int
     id: str
@@ -63,6 +78,11 @@ class Session(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=Tr
     watched_ms: int
     ended_ms: int
     ended_by: str
+    client: str = ""
+
+    def is_held_open(self, seen_ms: int) -> bool:
+        """Whether only its server can say when its viewer goes: of one that never asks again, silence says nothing."""
+        return self.client != "" and seen_ms <= self.started_ms
 
 
 class Started(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):
@@ -123,6 +143,11 @@ def _means(wanted: str | Pattern | None, name: str) -> bool:
     return wanted is None or (wanted.matches(name) if isinstance(wanted, Pattern) else wanted == name)
 
 
+def connection_base(request: AttemptRequest) -> str:
+    """The `base` of a connection's session, of which no path is."""
+    return f"{request.app}/{request.appinst}/{request.video}"
+
+
 def viewer_digest(request: AttemptRequest, base: str) -> str:
     """Who watches what: the same ticket, address, player and video through the same edge. Two people behind one
     address with one player and one ticket are one viewer (DESIGN, "Starts, follow-ups, sessions")."""
@@ -132,7 +157,7 @@ def viewer_digest(request: AttemptRequest, base: str) -> str:
 
 def taking_place(seen: Sequence[tuple[Session, int]], *, idle_ms: int, hop_ms: int, now_ms: int) -> list[Session]:
     """Which of a ticket's sessions watch, given when each was seen last. Not who is silent for `idle_ms`; and not who
-    has since begun another video, after `hop_ms`."""
+    has since begun another video, after `hop_ms`: but of connections a server says that they have ended."""
     begun_ms: dict[tuple[int, str], tuple[int, int]] = {}
     for session, _ in seen:
         player = session.ip, session.user_agent
@@ -140,7 +165,7 @@ def taking_place(seen: Sequence[tuple[Session, int]], *, idle_ms: int, hop_ms: i
     there = []
     for session, seen_ms in seen:
         number, started_ms = begun_ms[session.ip, session.user_agent]
-        has_left = number > session.number and started_ms >= seen_ms
-        if now_ms - seen_ms < (hop_ms if has_left else idle_ms):
+        has_left = number > session.number and started_ms >= seen_ms and not session.client
+        if session.is_held_open(seen_ms) or now_ms - seen_ms < (hop_ms if has_left else idle_ms):
             there.append(session)
     return there

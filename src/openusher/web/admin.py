@@ -16,7 +16,7 @@ from openusher import __version__
 from openusher.errors import AlreadyExists, CallerError, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.account import Account, Edge, Secret
 from openusher.model.discreet import Discreet
-from openusher.model.edge import EdgeKind, checked_options, path_map_of
+from openusher.model.edge import EdgeKind, checked_options, path_map_of, shown_options
 from openusher.model.limits import INTEGER_MAX, KEY_BYTES_MAX, NAME_BYTES_MAX, checked_text
 from openusher.model.pathmap import decoded_path
 from openusher.sevu.parameters import Parameters
@@ -247,7 +247,7 @@ class _Admin:
 
 
 def _edge_members(edge: Edge) -> dict[str, Any]:
-    return {"edge": edge.number, "cdn": edge.cdn, "kind": edge.kind, "name": edge.name, "options": edge.options}
+    return {"edge": edge.number, "cdn": edge.cdn, "kind": edge.kind, "name": edge.name, "options": shown_options(edge)}
 
 
 def _target(url: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from openusher.settings import Settings
 from openusher.usher import Usher
 from openusher.web.asgi import App, Receive, Scope, Send, send_answer
-from openusher.web.edges import authorize
+from openusher.web.edges import authorize, openapi
+from openusher.web.edges.control import Control
 from openusher.web.edges.endpoint import WITH_HEADER, WITH_TOKEN, Door, EdgeEndpoint, kind_of_target
 from openusher.web.edges.forward import ForwardDoor
 from openusher.web.edges.nginx import NginxSkin
@@ -28,8 +29,10 @@ class PublicApp:
         sevu = SevuEndpoint(usher, settings)
         health = HealthEndpoint(usher)
         plain = authorize.AuthorizeEndpoint(usher, request_s_max=settings.request_s_max)
+        made = doors(usher)
+        self.controls = {door.kind.value: door for door in made if isinstance(door, Control)}
         self._edges = {
-            door.kind.value: EdgeEndpoint(usher, door, request_s_max=settings.request_s_max) for door in doors(usher)
+            door.kind.value: EdgeEndpoint(usher, door, request_s_max=settings.request_s_max) for door in made
         }
         self._short_ways: dict[bytes, ShortWay] = {
             authorize.PATH.encode(): plain,
@@ -37,6 +40,7 @@ class PublicApp:
         }
         self._endpoints: dict[str, App] = {
             authorize.PATH: plain,
+            openapi.PATH: openapi.OpenApiEndpoint(),
             "/healthz": health.alive,
             "/readyz": health.ready,
             **dict.fromkeys(PATHS, sevu),

@@ -20,6 +20,7 @@ from openusher.settings import Settings
 from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
 from openusher.web.connection import BoundedConnection
+from openusher.web.edges.control import Controller
 from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
 
 _BACKLOG = 2_048
@@ -44,15 +45,18 @@ async def serve(
         with listening, admin_listener(settings.data) as admin_listening:
             admin = _Server(http_config(admin_app(usher), settings), lambda: None)
             app = PublicApp(usher, settings)
+            controller = Controller(usher, app.controls)
             config = http_config(app, settings, short_way=app.short_way)
             public = _Server(config, lambda: on_ready(_url(listening)))
             stop.ends(public)
             serving_admin = asyncio.get_running_loop().create_task(admin.serve(sockets=[admin_listening]))
+            controller.start()
             try:
                 await public.serve(sockets=[listening])
             finally:
                 admin.should_exit = True
                 await serving_admin
+                await controller.close()
     if stop.ledger_is_lost:
         raise LedgerUnavailable("the ledger's process ended; start the node again")
 

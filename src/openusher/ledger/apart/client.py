@@ -282,6 +282,10 @@ class LedgerApart:
         found: FoundSessions = await self._ask("ended_sessions", cdn=cdn, from_ms=from_ms, limit=limit)
         return found
 
+    async def owed_sessions(self, *, after: int, limit: int) -> FoundSessions:
+        found: FoundSessions = await self._ask("owed_sessions", after=after, limit=limit)
+        return found
+
     async def prune_sessions(self, *, before_ms: int, limit: int) -> int:
         pruned: int = await self._ask("prune_sessions", before_ms=before_ms, limit=limit)
         return pruned

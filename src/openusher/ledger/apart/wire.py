@@ -109,6 +109,7 @@ METHODS = (
     "add_cookie_key",
     "live_sessions",
     "ended_sessions",
+    "owed_sessions",
     "prune_sessions",
     "next_block",
     "block_rows",
@@ -131,6 +132,7 @@ READS = frozenset(
         "directory",
         "live_sessions",
         "ended_sessions",
+        "owed_sessions",
         "block_rows",
         "blocks",
     }

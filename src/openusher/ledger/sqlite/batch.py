@@ -16,12 +16,15 @@ from msgspec.structs import replace
 from openusher.errors import AlreadyExists, AttemptIdReused, ReplayedCommand, UnknownTicket
 from openusher.ledger.base import (
     ANSWER_KEPT_MS,
+    HOOK,
+    HOOK_KEPT_MS,
     Decide,
     Done,
     EndSessions,
     Issue,
     Operation,
     Outcome,
+    PayKicks,
     Revoke,
     SeeSessions,
     Start,
@@ -185,7 +188,7 @@ class Batch:
         )
         self._tickets = {(ticket.cdn, ticket.key): ticket for ticket in _ticket_decoder.decode(tickets)}
         for cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s in _rows(answers):
-            if at_ms >= self._now_ms - ANSWER_KEPT_MS:
+            if at_ms >= self._now_ms - (HOOK_KEPT_MS if attempt_id.startswith(HOOK) else ANSWER_KEPT_MS):
                 decision = Decision(reason=Reason(reason), attempt=attempt, uses_left=uses_left, expires_s=expires_s)
                 self._answers[cdn, attempt_id] = _Answer(digest=digest, at_ms=at_ms, decision=decision)
         self._sessions.read(asked, starts, self._tickets)
@@ -237,7 +240,8 @@ class Batch:
             bound_ip=verdict.bound_ip,
         )
         self._attempt_rows.append(_attempt_row(request, decision, at_ms=self._now_ms))
-        if request.attempt_id:
+        # What a server's accepted question is answered when it comes again is its session's to say.
+        if request.attempt_id and not (decision.accepted and request.attempt_id.startswith(HOOK)):
             self._keep_answer(request, decision, digest)
         return decision
 
@@ -245,12 +249,13 @@ class Batch:
         viewer = viewer_digest(request, wish.base)
         name = (request.cdn, request.key)
         ticket = self._tickets.get(name)
-        joined = self._sessions.joined(viewer, resume_ms=wish.resume_ms)
+        joined = self._sessions.joined(viewer, wish)
         if joined is not None and ticket is not None and ticket.active and not has_expired(ticket, now_ms=self._now_ms):
             first = Decision(
                 reason=_ACCEPTED, attempt=joined.attempt, uses_left=ticket.uses_left, expires_s=ticket.expires_s
             )
             return Started(decision=first, session=joined, ticket=ticket, is_new=False)
+        self._sessions.end(wish.ends, EndedBy.STOPPED)
         room = self._sessions.room(ticket, request, wish, viewer=viewer) if ticket else Room()
         decision = self._decide(request, refusal=_ACCEPTED if room.is_there else Reason.TOO_MANY_SESSIONS)
         if not isinstance(decision, Decision) or not decision.accepted:
@@ -260,9 +265,11 @@ class Batch:
         session = self._sessions.open(wish, request, viewer=viewer, ticket=ticket, attempt=decision.attempt)
         return Started(decision=decision, session=session, ticket=ticket, is_new=True, replaced=room.taken_from)
 
-    def _see_to_sessions(self, operation: SeeSessions | EndSessions) -> Done:
+    def _see_to_sessions(self, operation: SeeSessions | EndSessions | PayKicks) -> Done:
         if isinstance(operation, SeeSessions):
             self._sessions.see(operation.seen)
+        elif isinstance(operation, PayKicks):
+            self._sessions.pay(operation.numbers)
         else:
             self._sessions.end(operation.numbers, operation.by)
             self._sessions.hold(operation.held, operation.hold_ms)

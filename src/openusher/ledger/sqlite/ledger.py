@@ -34,7 +34,7 @@ from openusher.ledger.sqlite.accounts import (
 )
 from openusher.ledger.sqlite.batch import TICKET, ticket_of_row
 from openusher.ledger.sqlite.readers import Readers
-from openusher.ledger.sqlite.sessions import prune, read_ended_sessions, read_live_sessions
+from openusher.ledger.sqlite.sessions import prune, read_ended_sessions, read_live_sessions, read_owed_sessions
 from openusher.ledger.sqlite.verify import find_faults
 from openusher.ledger.sqlite.writer import Writer
 from openusher.model.account import Account, ApiKey, Edge, Secret
@@ -162,6 +162,9 @@ class SqliteLedger:
 
     async def live_sessions(self, *, after: int, limit: int) -> FoundSessions:
         return await self._readers.ask(lambda connection: read_live_sessions(connection, after=after, limit=limit))
+
+    async def owed_sessions(self, *, after: int, limit: int) -> FoundSessions:
+        return await self._readers.ask(lambda connection: read_owed_sessions(connection, after=after, limit=limit))
 
     async def ended_sessions(self, cdn: int, *, from_ms: int, limit: int) -> FoundSessions:
         return await self._readers.search(

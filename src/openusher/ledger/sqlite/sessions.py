@@ -7,10 +7,11 @@ from typing import Any
 
 import apsw
 import msgspec
+from msgspec.structs import replace
 
 from openusher.ledger.base import Start
 from openusher.model.attempt import AttemptRequest
-from openusher.model.session import EndedBy, FoundSessions, Session, SessionWish, taking_place, viewer_digest
+from openusher.model.session import OWED, EndedBy, FoundSessions, Session, SessionWish, taking_place, viewer_digest
 from openusher.model.ticket import Ticket
 
 # In the order of the model's fields.
@@ -22,8 +23,13 @@ _COLUMNS = ", ".join(Session.__struct_fields__)
 _BY_VIEWER = f"SELECT {_COLUMNS} FROM sessions WHERE viewer IN (SELECT value FROM json_each(?)) AND ended_ms = 0"
 _OPEN = f"INSERT INTO sessions ({_COLUMNS}) VALUES ({', '.join('?' for _ in Session.__struct_fields__)})"
 _SEEN = "UPDATE sessions SET seen_ms = max(seen_ms, ?), watched_ms = max(watched_ms, ?) WHERE number = ?"
-_END = "UPDATE sessions SET ended_ms = ?, ended_by = ? WHERE number = ? AND ended_ms = 0"
-_END_TICKET = "UPDATE sessions SET ended_ms = ?, ended_by = ? WHERE ticket = ? AND ended_ms = 0"
+_ENDED_SO = "ended_ms = ?, ended_by = ?, owes = (? AND client <> '')"
+_END = f"UPDATE sessions SET {_ENDED_SO} WHERE number = ? AND ended_ms = 0"
+_END_TICKET = f"UPDATE sessions SET {_ENDED_SO} WHERE ticket = ? AND ended_ms = 0"
+_NUMBERED = f"SELECT {_COLUMNS} FROM sessions WHERE number IN (SELECT value FROM json_each(?)) AND ended_ms = 0"
+_TAKE_OVER = "UPDATE sessions SET client = ? WHERE number = ?"
+_PAY = "UPDATE sessions SET owes = 0 WHERE number = ?"
+_OWED = f"SELECT {_COLUMNS} FROM sessions WHERE owes = 1 AND number > ? ORDER BY number LIMIT ?"
 _OF_TICKETS = f"SELECT {_COLUMNS} FROM sessions WHERE ticket IN (SELECT value FROM json_each(?)) AND ended_ms = 0"
 _ANY_HELD = "SELECT 1 FROM holds LIMIT 1"
 _HELD = """
@@ -63,7 +69,9 @@ class SessionBatch:
         self._connection = connection
         self._now_ms = now_ms
         self.last_session = last_session
-        self._by_viewer: dict[str, Session] = {}
+        # By viewer and client.
+        self._by_viewer: dict[tuple[str, str], Session] = {}
+        self._by_number: dict[int, Session] = {}
         # Of tickets that limit their sessions, by ticket and number.
         self._by_ticket: dict[int, dict[int, Session]] = {}
         self._held: set[tuple[int, int]] = set()
@@ -71,8 +79,10 @@ class SessionBatch:
         self._holds: list[tuple[int, bytes, int]] = []
         self._opened: list[Session] = []
         self._seen: list[tuple[int, int, int]] = []
-        self._ended: list[tuple[int, str, int]] = []
-        self._ended_tickets: list[tuple[int, str, int]] = []
+        self._ended: list[tuple[int, str, bool, int]] = []
+        self._ended_tickets: list[tuple[int, str, bool, int]] = []
+        self._taken_over: list[tuple[str, int]] = []
+        self._paid: list[tuple[int]] = []
 
     def read(
         self,
@@ -89,7 +99,9 @@ class SessionBatch:
         if not starts:
             return
         viewers = {viewer_digest(start.request, start.wish.base) for start in starts}
-        self._by_viewer = {session.viewer: session for session in self._live(_BY_VIEWER, viewers)}
+        self._by_viewer = {(each.viewer, each.client): each for each in self._live(_BY_VIEWER, viewers)}
+        if taken_over := {start.wish.takes_over for start in starts if start.wish.takes_over}:
+            self._by_number = {session.number: session for session in self._live(_NUMBERED, taken_over)}
         named = (tickets.get((start.request.cdn, start.request.key)) for start in starts)
         limited = {ticket.number for ticket in named if ticket is not None and ticket.max_sessions}
         if limited:
@@ -129,7 +141,8 @@ class SessionBatch:
         taking = []
         for session in there:
             silent_ms = self._now_ms - seen_ms[session.number]
-            has_hopped = session.ip == request.ip and session.user_agent == request.user_agent
+            is_same_player = session.ip == request.ip and session.user_agent == request.user_agent
+            has_hopped = is_same_player and not session.client
             if not (has_hopped and silent_ms >= wish.hop_ms):
                 taking.append((silent_ms, session.number))
         missing = len(taking) + 1 - ticket.max_sessions
@@ -140,12 +153,28 @@ class SessionBatch:
         longest_silent = sorted(taking, key=lambda each: (-each[0], each[1]))
         return Room(taken_from=tuple(number for _, number in longest_silent[:missing]))
 
-    def joined(self, viewer: str, *, resume_ms: int) -> Session | None:
+    def joined(self, viewer: str, wish: SessionWish) -> Session | None:
         """The viewer's live session, which another start has opened meanwhile."""
-        session = self._by_viewer.get(viewer)
-        if session is None or session.seen_ms + resume_ms < self._now_ms:
+        taken_over = self._by_number.get(wish.takes_over)
+        if taken_over is not None and taken_over.viewer == viewer:
+            return self._take_over(taken_over, wish.client)
+        session = self._by_viewer.get((viewer, wish.client))
+        if session is None:
             return None
-        return session
+        until_ms = session.started_ms + wish.repeat_ms if wish.client else session.seen_ms + wish.resume_ms
+        return session if until_ms >= self._now_ms else None
+
+    def _take_over(self, session: Session, client: str) -> Session:
+        taken_over = replace(session, client=client)
+        self._taken_over.append((client, session.number))
+        self._forget(lambda each: each.number == session.number)
+        self._remember(taken_over)
+        return taken_over
+
+    def _remember(self, session: Session) -> None:
+        self._by_viewer[session.viewer, session.client] = session
+        if session.ticket in self._by_ticket:
+            self._by_ticket[session.ticket][session.number] = session
 
     def open(self, wish: SessionWish, request: AttemptRequest, *, viewer: str, ticket: Ticket, attempt: int) -> Session:
         """A new session of `viewer` by the accepted `attempt`."""
@@ -169,10 +198,9 @@ class SessionBatch:
             watched_ms=0,
             ended_ms=0,
             ended_by="",
+            client=wish.client,
         )
-        self._by_viewer[viewer] = session
-        if ticket.number in self._by_ticket:
-            self._by_ticket[ticket.number][session.number] = session
+        self._remember(session)
         self._opened.append(session)
         return session
 
@@ -181,7 +209,9 @@ class SessionBatch:
         self._seen += [(seen_ms, watched_ms, number) for number, seen_ms, watched_ms in seen]
 
     def end(self, numbers: Collection[int], by: str) -> None:
-        self._ended += [(self._now_ms, by, number) for number in numbers]
+        if not numbers:
+            return
+        self._ended += [(self._now_ms, by, by in OWED, number) for number in numbers]
         gone = set(numbers)
         if by == EndedBy.REPLACED:
             of_tickets = (session for sessions in self._by_ticket.values() for session in sessions.values())
@@ -196,22 +226,29 @@ class SessionBatch:
 
     def end_ticket(self, ticket: Ticket) -> None:
         """End all sessions of a ticket that was revoked."""
-        self._ended_tickets.append((self._now_ms, EndedBy.REVOKED, ticket.number))
+        self._ended_tickets.append((self._now_ms, EndedBy.REVOKED, True, ticket.number))
         self._forget(lambda session: session.ticket == ticket.number)
 
     def _forget(self, is_over: Callable[[Session], bool]) -> None:
         self._by_viewer = {v: session for v, session in self._by_viewer.items() if not is_over(session)}
+        self._by_number = {n: session for n, session in self._by_number.items() if not is_over(session)}
         for number, sessions in self._by_ticket.items():
             self._by_ticket[number] = {n: session for n, session in sessions.items() if not is_over(session)}
+
+    def pay(self, numbers: Iterable[int]) -> None:
+        """Their servers need not be told any more."""
+        self._paid += [(number,) for number in numbers]
 
     def write(self) -> None:
         """Write it all inside the open transaction. Raises apsw.Error."""
         # Opened first: one that the same batch ends is ended then. None of these is a statement when it has no rows.
         write_all = self._connection.executemany
         write_all(_OPEN, [_row_of_session(session) for session in self._opened])
+        write_all(_TAKE_OVER, self._taken_over)
         write_all(_SEEN, self._seen)
         write_all(_END, self._ended)
         write_all(_END_TICKET, self._ended_tickets)
+        write_all(_PAY, self._paid)
         if self._holds:
             self._connection.execute(_PRUNE_HOLDS, (self._now_ms,))
             write_all(_HOLD, self._holds)
@@ -236,6 +273,11 @@ def _row_of_session(session: Session) -> tuple[Any, ...]:
 def read_live_sessions(connection: apsw.Connection, *, after: int, limit: int) -> FoundSessions:
     """A page of the sessions that have not ended, by number. Raises apsw.Error."""
     return _found(connection, _LIVE, (after, limit))
+
+
+def read_owed_sessions(connection: apsw.Connection, *, after: int, limit: int) -> FoundSessions:
+    """A page of those whose servers are to be told, by number. Raises apsw.Error."""
+    return _found(connection, _OWED, (after, limit))
 
 
 def read_ended_sessions(connection: apsw.Connection, cdn: int, *, from_ms: int, limit: int) -> FoundSessions:

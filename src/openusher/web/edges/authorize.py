@@ -10,7 +10,7 @@ import msgspec
 
 from openusher.errors import AttemptIdReused, Busy, CommitUnknown, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.account import Edge
-from openusher.model.attempt import AttemptRequest, Decision
+from openusher.model.attempt import Decision
 from openusher.usher import Usher
 from openusher.web.asgi import (
     BODY_BYTES_MAX,
@@ -28,7 +28,8 @@ from openusher.web.asgi import (
     read_body,
     send_answer,
 )
-from openusher.web.edges.question import Question, request_of
+from openusher.web.edges.connections import Told, ask_of_connection, is_of_connection
+from openusher.web.edges.question import Question, TicketState, complete, request_of, ticket_state
 from openusher.web.edges.token import edge_token
 
 PATH = "/v1/authorize"
@@ -37,13 +38,6 @@ _CHALLENGE = (b"www-authenticate", b'Bearer realm="usher"')
 _PERHAPS_DONE = "the attempt may have been recorded; ask again with the same attempt_id"
 
 log = logging.getLogger(__name__)
-
-
-class TicketState(msgspec.Struct):
-    """What an answer tells of the ticket: starts left (null: unlimited) and expiry in unix seconds."""
-
-    uses_left: int | None
-    expires: int
 
 
 class Answer(msgspec.Struct):
@@ -85,23 +79,36 @@ class AuthorizeEndpoint:
         """Decide the question in `body`, and answer it when that is on disk."""
         try:
             edge = self._usher.edge(edge_token(headers))
-            request, attempt_id = read_question(body, edge)
+            question = read_question(body)
+            if is_of_connection(question):
+                self._ask_of_connection(edge, question, answer)
+                return
+            request = request_of(complete(question), edge)
             deciding = self._usher.authorize(request)
         except UsherError as error:
             answer(*_refusal(error))
             return
+        attempt_id = question.attempt_id or ""
 
         def decided(deciding: asyncio.Future[Decision]) -> None:
             error = deciding.exception()
             if error is None:
                 answer(200, _encode(deciding.result(), attempt_id), [JSON])
-            elif isinstance(error, UsherError):
-                answer(*_refusal(error))
             else:
-                log.error("request.failed", exc_info=error)
-                answer(*_refused(500, "", "failed; see the node's log"))
+                answer(*_fault(error))
 
         deciding.add_done_callback(decided)
+
+    def _ask_of_connection(self, edge: Edge, question: Question, answer: Respond) -> None:
+        """Raises UsherError."""
+
+        def answered(told: Told | Exception) -> None:
+            if isinstance(told, Told):
+                answer(200, _encoder.encode(told), [JSON])
+            else:
+                answer(*_fault(told))
+
+        ask_of_connection(self._usher, edge, question, answered)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The way of all that did not come whole, or cannot be answered with a decision."""
@@ -162,18 +169,21 @@ def _refused(status: int, field: str, message: str, *headers: tuple[bytes, bytes
     return status, _encoder.encode(Refusal(Fault(field, message))), [JSON, *headers]
 
 
-def read_question(body: bytes, edge: Edge) -> tuple[AttemptRequest, str]:
-    """Read the JSON body into a question that both stores can hold, and its `attempt_id` as the edge wrote it.
+def _fault(error: BaseException) -> _Answered:
+    if isinstance(error, UsherError):
+        return _refusal(error)
+    log.error("request.failed", exc_info=error)
+    return _refused(500, "", "failed; see the node's log")
 
-    Raises InvalidParameter naming the member.
-    """
+
+def read_question(body: bytes) -> Question:
+    """The question of a JSON body. Raises InvalidParameter naming the member."""
     try:
-        question = _decoder.decode(body)
+        return _decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _wrong_shape(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidParameter("", "the body is not JSON in UTF-8") from None
-    return request_of(question, edge), question.attempt_id or ""
 
 
 def _wrong_shape(problem: str) -> InvalidParameter:
@@ -183,13 +193,10 @@ def _wrong_shape(problem: str) -> InvalidParameter:
         return InvalidParameter(unknown[1], "is no member of a question; is it mistyped?")
     if wrong := re.search(r" - at `\$\.([a-z_]+)`", problem):
         return InvalidParameter(wrong[1], "not a text; give one")
-    if missing := re.search(r"missing required field `([a-z_]+)`", problem):
-        return InvalidParameter(missing[1], "is missing; give a text")
     return InvalidParameter("", "the body is no JSON object; give one")
 
 
 def _encode(decision: Decision, attempt_id: str) -> bytes:
-    state = None if decision.expires_s is None else TicketState(decision.uses_left, decision.expires_s)
     # Without an id of the edge's own, the attempt's number in the log names it.
     named = attempt_id or str(decision.attempt)
-    return _encoder.encode(Answer(decision.accepted, decision.reason, named, state))
+    return _encoder.encode(Answer(decision.accepted, decision.reason, named, ticket_state(decision)))

@@ -9,7 +9,7 @@ import msgspec
 from openusher.errors import InvalidParameter
 from openusher.model.account import Edge
 from openusher.model.address import NOT_SAID, parse_address
-from openusher.model.attempt import AttemptRequest, Cut, text_digest
+from openusher.model.attempt import AttemptRequest, Cut, Decision, text_digest
 from openusher.model.discreet import Discreet
 from openusher.model.limits import (
     APP_BYTES_MAX,
@@ -26,22 +26,26 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASC
 
 
 class Question(Discreet, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The body as it comes. `key` and `pass` may be missing or null: that is an attempt without a ticket.
+    """The body as it comes. `key` and `pass` may be missing or null: that is an attempt without a ticket. `app`,
+    `video` and `ip` are missing where it is about a connection that has begun.
 
     Unknown members are refused: a mistyped `attempt_id` would silently cost a second use.
     """
 
     key: str | None = None
     password: str | None = msgspec.field(name="pass", default=None)
-    app: str
-    video: str
-    ip: str
+    app: str | None = None
+    video: str | None = None
+    ip: str | None = None
     appinst: str | None = None
     pageurl: str | None = None
     refurl: str | None = None
     server_ip: str | None = None
     user_agent: str | None = None
     attempt_id: str | None = None
+    action: str | None = None
+    client_id: str | None = None
+    session_id: str | None = None
 
 
 # field, its limit, and how a cut one is marked
@@ -65,13 +69,13 @@ def request_of(question: Question, edge: Edge) -> AttemptRequest:
     texts, cut, uncut = _bounded(question)
     server_ip = NOT_SAID
     if question.server_ip:
-        server_ip = _address("server_ip", question.server_ip)
+        server_ip = read_address("server_ip", question.server_ip)
         if server_ip == NOT_SAID:
             raise InvalidParameter("server_ip", "is no server's address; leave it out where that is not known")
     return AttemptRequest(
         cdn=edge.cdn,
         edge=edge.number,
-        ip=_address("ip", question.ip),
+        ip=read_address("ip", question.ip or ""),
         server_ip=server_ip,
         attempt_id=_attempt_id(question.attempt_id),
         cut=cut,
@@ -100,11 +104,31 @@ def _bounded(question: Question) -> tuple[dict[str, str], int, list[str]]:
     return texts, cut, uncut
 
 
-def _address(field: str, text: str) -> int:
+def read_address(field: str, text: str) -> int:
     try:
         return parse_address(text)
     except ValueError:
         raise InvalidParameter(field, "is not an IPv4 or IPv6 address") from None
+
+
+def complete(question: Question) -> Question:
+    """A question about a start, which has all that one needs. Raises InvalidParameter naming what is missing."""
+    for name, value in (("app", question.app), ("video", question.video), ("ip", question.ip)):
+        if value is None:
+            raise InvalidParameter(name, "is missing; give a text")
+    return question
+
+
+class TicketState(msgspec.Struct):
+    """What an answer tells of the ticket: starts left (null: unlimited) and expiry in unix seconds."""
+
+    uses_left: int | None
+    expires: int
+
+
+def ticket_state(decision: Decision) -> TicketState | None:
+    """None where no ticket was opened."""
+    return None if decision.expires_s is None else TicketState(decision.uses_left, decision.expires_s)
 
 
 def _attempt_id(text: str | None) -> str:
