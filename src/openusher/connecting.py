@@ -10,16 +10,15 @@ from collections.abc import Callable
 
 import msgspec
 
+from openusher.errors import UsherError
 from openusher.ledger.base import HOOK, HOOK_KEPT_MS
 from openusher.model.account import Edge
-from openusher.model.attempt import AttemptRequest, text_digest
+from openusher.model.attempt import AttemptRequest, Reason, text_digest
 from openusher.model.discreet import Discreet
-from openusher.model.session import EndedBy, connection_base, viewer_digest
+from openusher.model.session import HALF, EndedBy, connection_base, viewer_digest
 from openusher.sessionbook import Live, Refusal
 from openusher.watching import Answer, Connection, Verdict, Watching
 
-# What the client of a session begins with that is known by the first of two names.
-_HALF = "~"
 _HALVES_MS = 10_000
 
 
@@ -72,16 +71,21 @@ class Connecting:
         """
         now_ms, base = self._clock_ms(), connection_base(request)
         repeat_ms, viewer = HOOK_KEPT_MS if repeats else 0, viewer_digest(request, base)
-        taken_over = self._half(edge, request, base, now_ms) if in_halves else None
-        known_as = _HALF + client if in_halves and taken_over is None else client
-        ends = tuple(
-            live.session.number
-            for live in self._known(edge, client)
-            if not (repeats and live.session.viewer == viewer and now_ms - live.session.started_ms <= repeat_ms)
-        )
+        known = self._known(edge, client)
+        same = [
+            live
+            for live in known
+            if repeats and live.session.viewer == viewer and now_ms - live.session.started_ms <= repeat_ms
+        ]
+        ends = tuple(live.session.number for live in known if live not in same)
+        known_as, taken_over = client, None
+        if same:
+            known_as = same[0].session.client
+        elif in_halves:
+            taken_over = self._half(edge, request, base, now_ms)
+            known_as = client if taken_over is not None else HALF + client
         if repeats and not request.attempt_id:
-            asked = text_digest(f"{edge.number}\0{client}\0{request.digest()}")
-            request = msgspec.structs.replace(request, attempt_id=HOOK + asked)
+            request = _as_hook(edge, client, request)
         starting = _Starting(request)
         self._starting.setdefault((edge.number, client), []).append(starting)
 
@@ -102,6 +106,41 @@ class Connecting:
         except Exception:
             self._forget(edge, client, starting)
             raise
+
+    def watch(self, edge: Edge, request: AttemptRequest, answer: Answer) -> None:
+        """Answer for one of the files of a video, where the server says neither which nor whose connection it is: it
+        goes on with the session of the same ticket, address, player and video, or starts one. Raises Busy.
+
+        One refused is the same question for a minute.
+        """
+        base = connection_base(request)
+        found = self._book.by_ticket(
+            edge, request.key, request.password, request.ip, request.user_agent, holds=lambda each: each == base
+        )
+        for live in found:
+            if live.session.client:
+                continue
+            refusal = self._book.follow(live, request.ip, now_ms=self._clock_ms())
+            if refusal in (Refusal.NONE, Refusal.NO_PLACE, Refusal.ADDRESSES):
+                # To start anew where there is no room would only pay for it twice.
+                answer(Verdict(refusal, live if not refusal else None))
+                return
+        self._watching.begin(edge, _as_hook(edge, "", request), base, answer)
+
+    def look(self, edge: Edge, request: AttemptRequest, answer: Answer) -> None:
+        """Answer what a start would be answered, where the server asks before it opens anything: no use is taken. Only
+        a refusal is recorded; the same within a minute is one."""
+
+        def looked(verdict: Verdict | Exception) -> None:
+            if isinstance(verdict, Exception) or verdict.allowed:
+                answer(verdict)
+                return
+            try:
+                self._watching.record_refusal(_as_hook(edge, "", request), Reason(verdict.reason), answer)
+            except UsherError as error:
+                answer(error)
+
+        self._watching.look(request, looked)
 
     def follow(self, edge: Edge, named: Named, ip: int | None = None) -> Verdict:
         """Whether a connection may go on; from memory. Without an `ip`, from where it began."""
@@ -133,7 +172,7 @@ class Connecting:
     def _known(self, edge: Edge, client: str) -> list[Live]:
         if not client:
             return []
-        return self._book.by_client(edge, client) + self._book.by_client(edge, _HALF + client)
+        return self._book.by_client(edge, client) + self._book.by_client(edge, HALF + client)
 
     def _half(self, edge: Edge, request: AttemptRequest, base: str, now_ms: int) -> Live | None:
         """The viewer's session that its server has asked about once, by another name."""
@@ -141,7 +180,7 @@ class Connecting:
             edge, request.key, request.password, request.ip, request.user_agent, holds=lambda each: each == base
         )
         for live in found:
-            if live.session.client.startswith(_HALF) and now_ms - live.session.started_ms <= _HALVES_MS:
+            if live.session.client.startswith(HALF) and now_ms - live.session.started_ms <= _HALVES_MS:
                 return live
         return None
 
@@ -152,9 +191,15 @@ class Connecting:
             del self._starting[edge.number, client]
 
 
+def _as_hook(edge: Edge, client: str, request: AttemptRequest) -> AttemptRequest:
+    """The question as one that may come again."""
+    asked = text_digest(f"{edge.number}\0{client}\0{request.digest()}")
+    return msgspec.structs.replace(request, attempt_id=HOOK + asked)
+
+
 def server_name_of(client: str) -> str:
     """The media server's own name of a session's client."""
-    return client.removeprefix(_HALF)
+    return client.removeprefix(HALF)
 
 
 def _is_meant(live: Live, named: Named) -> bool:

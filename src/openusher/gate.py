@@ -25,7 +25,7 @@ from openusher.ledger.base import (
     SeeSessions,
     Start,
 )
-from openusher.model.attempt import AttemptRequest, Decision
+from openusher.model.attempt import AttemptRequest, Decision, Reason
 from openusher.model.session import Started
 from openusher.model.ticket import Ticket
 
@@ -63,9 +63,10 @@ class Gate:
 
     # These return futures, and are no coroutines: one frame less to pass through for every attempt.
 
-    def decide(self, request: AttemptRequest) -> asyncio.Future[Decision]:
-        """Decide and record an attempt. Raises AttemptIdReused, Busy and the ledger's errors."""
-        return cast("asyncio.Future[Decision]", self._submit(Decide(request)))
+    def decide(self, request: AttemptRequest, *, refusal: Reason = Reason.NONE) -> asyncio.Future[Decision]:
+        """Decide and record an attempt, or one that was refused before (see `Decide`). Raises AttemptIdReused, Busy and
+        the ledger's errors."""
+        return cast("asyncio.Future[Decision]", self._submit(Decide(request, refusal)))
 
     def start(self, start: Start) -> asyncio.Future[Decision | Started]:
         """As `decide`, of a start that opens or joins a session."""

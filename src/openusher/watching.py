@@ -228,6 +228,20 @@ class Watching:
         reason = decide(ticket, request, now_ms=self._clock_ms()).reason
         answer(Verdict("" if reason is Reason.NONE else reason))
 
+    def record_refusal(self, request: AttemptRequest, reason: Reason, answer: Answer) -> None:
+        """Record an attempt that was looked at and refused for `reason`; it takes no use, whatever has changed since.
+        Raises Busy."""
+
+        def recorded(deciding: asyncio.Future[Decision]) -> None:
+            error = deciding.exception()
+            if error is None:
+                decision = deciding.result()
+                answer(Verdict(decision.reason, decision=decision))
+            else:
+                answer(error if isinstance(error, Exception) else RuntimeError(str(error)))
+
+        self._gate.decide(request, refusal=reason).add_done_callback(recorded)
+
     # What goes to the ledger beside decisions
 
     async def _write_seen_on(self) -> None:

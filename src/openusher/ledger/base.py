@@ -9,7 +9,7 @@ import msgspec
 
 from openusher.errors import CallerError
 from openusher.model.account import Account, ApiKey, Edge, Secret
-from openusher.model.attempt import Attempt, AttemptRequest, Decision
+from openusher.model.attempt import Attempt, AttemptRequest, Decision, Reason
 from openusher.model.block import Block, Horizon
 from openusher.model.discreet import Discreet
 from openusher.model.search import AttemptFilter, Group, GroupBy
@@ -25,9 +25,11 @@ HOOK, HOOK_KEPT_MS = "hook:", 60_000
 
 
 class Decide(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Decide and record one attempt."""
+    """Decide and record one attempt. With a `refusal` it was refused before, and is recorded so; for that reason where
+    the rules know none themselves."""
 
     request: AttemptRequest
+    refusal: Reason = Reason.NONE
 
 
 class Issue(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):

@@ -30,6 +30,10 @@ class EndedBy(StrEnum):
 OWED = frozenset((EndedBy.REVOKED, EndedBy.EXPIRED, EndedBy.KICKED, EndedBy.REPLACED, EndedBy.DURATION))
 
 
+# What the client of a session begins with that its server is yet to ask about again, by another name.
+HALF = "~"
+
+
 class SessionWish(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What a start asks for beside its decision. `id` is the session's name if one is opened: random, since whoever
     knows it watches. `base` is what its files' paths begin with (pathmap.py). A session that has been silent for longer
@@ -81,8 +85,9 @@ class Session(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=Tr
     client: str = ""
 
     def is_held_open(self, seen_ms: int) -> bool:
-        """Whether only its server can say when its viewer goes: of one that never asks again, silence says nothing."""
-        return self.client != "" and seen_ms <= self.started_ms
+        """Whether only its server can say when its viewer goes: of one that never asks again, silence says nothing. One
+        that it has asked about half may never have begun, and nobody would tell its end."""
+        return self.client != "" and seen_ms <= self.started_ms and not self.client.startswith(HALF)
 
 
 class Started(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):

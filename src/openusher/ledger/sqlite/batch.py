@@ -196,7 +196,7 @@ class Batch:
 
     def _carry_out(self, operation: Operation) -> Outcome:
         if isinstance(operation, Decide):
-            return self._decide(operation.request)
+            return self._decide(operation.request, refusal=operation.refusal)
         if isinstance(operation, Start):
             return self._start(operation.request, operation.wish)
         if isinstance(operation, Issue):

@@ -1,0 +1,1 @@
+"""Doors of media servers, asked as those servers ask."""
