@@ -10,7 +10,7 @@ import typer
 from openusher.cli.connect import admin, ask
 from openusher.cli.options import AsJson, Data, settings_of
 from openusher.cli.output import EXITS, Exit, err, fail, out, print_fields, print_json, print_table
-from openusher.model.edge import OPTIONS, EdgeKind
+from openusher.model.edge import CONTROL, OPTIONS, EdgeKind
 from openusher.settings import Settings
 
 app = typer.Typer(
@@ -64,6 +64,8 @@ def create(
         out.print(made["snippet"], markup=False, end="")
         recheck_s = int(made["options"].get("recheck_s", "0"))
         late = f"within {recheck_s} s" if recheck_s else "at the next file that its viewer asks for"
+        if CONTROL in OPTIONS[kind]:
+            late = "at once" if CONTROL in made["options"] else "with its connections; --control ends them at once"
         err.print(
             f"Edge {made['edge']} ({made['name']}). Its token stands in the configuration; it is not shown again. "
             f"A revoked ticket ends {late}."

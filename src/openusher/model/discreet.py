@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 # A user filter may be a whole pass: one without a `|` names itself.
-_HIDDEN = frozenset({"password", "user", "secret", "replay_digest"})
+_HIDDEN = frozenset({"password", "user", "secret", "replay_digest", "token", "query"})
 
 
 class Discreet(msgspec.Struct, frozen=True):

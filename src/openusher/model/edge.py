@@ -27,6 +27,7 @@ class EdgeKind(StrEnum):
 
     GENERIC = "generic"
     NGINX = "nginx"
+    SRS = "srs"
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -74,6 +75,18 @@ _CONNECTED = {
 OPTIONS: dict[EdgeKind, dict[str, Option]] = {
     EdgeKind.GENERIC: {},
     EdgeKind.NGINX: {**_WATCHED, **_SERVER},
+    EdgeKind.SRS: {
+        **_CONNECTED,
+        "hls_path": Option(
+            "/srv/media",
+            "The folder that SRS writes HLS into, for nginx to serve; none of those that it serves itself.",
+        ),
+        "own_hls": Option("off", "Whether SRS serves HLS itself, which lets in who asks twice.", ("on", "off")),
+        "http": Option("8080", "What SRS serves HTTP-FLV on, and HLS with own_hls."),
+        "api": Option("127.0.0.1:1985", "What SRS's control API listens on."),
+        "srt": Option("", "The port of SRT; without it there is none."),
+        "rtc": Option("", "The UDP port of WebRTC; without it there is none."),
+    },
 }
 
 

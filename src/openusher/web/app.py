@@ -10,6 +10,7 @@ from openusher.web.edges.control import Control
 from openusher.web.edges.endpoint import WITH_HEADER, WITH_TOKEN, Door, EdgeEndpoint, kind_of_target
 from openusher.web.edges.forward import ForwardDoor
 from openusher.web.edges.nginx import NginxSkin
+from openusher.web.edges.srs import SrsDoor
 from openusher.web.health import HealthEndpoint
 from openusher.web.sevu import PATHS, SevuEndpoint
 from openusher.web.shortway import ShortWay
@@ -19,7 +20,7 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 def doors(usher: Usher) -> list[Door]:
     """One for each kind of media server."""
-    return [ForwardDoor(usher, NginxSkin())]
+    return [ForwardDoor(usher, NginxSkin()), SrsDoor(usher)]
 
 
 class PublicApp:

@@ -19,13 +19,15 @@ def snippet_of(edge: Edge, *, token: str = TOKEN_PLACE) -> str:
         return ""
     values = {name: option(edge, name) for name in OPTIONS[EdgeKind(edge.kind)]}
     values |= {"name": edge.name, "cdn": str(edge.cdn), "token": token, "trusted": _trusted(edge)}
-    values["asks_always"] = "yes" if values["recheck_s"] == "0" else ""
+    values["asks_always"] = "yes" if values.get("recheck_s") == "0" else ""
+    values["nginx_hls"] = "yes" if values.get("own_hls") == "off" else ""
     text = resources.files(__package__).joinpath(f"{edge.kind}.conf").read_text()
     # A section is there for those that have a value for its option.
-    text = _SECTION.sub(lambda found: found[2] if values[found[1]] not in ("", "0") else "", text)
+    text = _SECTION.sub(lambda found: found[2] if values[found[1]] not in ("", "0", "off") else "", text)
     return _PLACE.sub(lambda place: values[place[1]], text)
 
 
 def _trusted(edge: Edge) -> str:
     """The proxies that may say where a viewer is: it is at the right-most address that is none of theirs."""
-    return "\n".join(f"    set_real_ip_from {net};" for net in option(edge, "trusted_proxy").split("\n") if net)
+    nets = option(edge, "trusted_proxy").split("\n") if edge.kind == EdgeKind.NGINX else []
+    return "\n".join(f"    set_real_ip_from {net};" for net in nets if net)

@@ -1,0 +1,68 @@
+"""What the doors have in common whose servers send JSON about connections: how it is read, what a stream is called."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from openusher.errors import Busy, CallerError, InvalidParameter, UsherError
+
+T = TypeVar("T")
+
+_QUERY_FIELDS_MAX = 64
+
+log = logging.getLogger(__name__)
+
+
+class Stream(NamedTuple):
+    """What tickets call a stream."""
+
+    app: str
+    video: str
+
+
+def stream_of(path: str, *, app: str = "") -> Stream:
+    """What a stream's path means: its first part is the app and the rest the video, as a path map reads the stream's
+    HLS. `app` is that of a path in one part."""
+    first, slash, rest = path.partition("/")
+    return Stream(first, rest) if slash else Stream(app, path)
+
+
+def query_fields(query: str) -> dict[str, str]:
+    """The fields of a query, with or without the `?` in front; of one that comes twice the first counts.
+
+    Raises InvalidParameter.
+    """
+    fields: dict[str, str] = {}
+    try:
+        for name, value in parse_qsl(
+            query.removeprefix("?"), keep_blank_values=True, errors="strict", max_num_fields=_QUERY_FIELDS_MAX
+        ):
+            fields.setdefault(name, value)
+    except ValueError:
+        raise InvalidParameter("query", "is not UTF-8, or has too many fields") from None
+    return fields
+
+
+def read_body(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """A server's JSON. Raises InvalidParameter."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidParameter("", "the body is not the JSON that this server sends") from None
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether it says no. Otherwise nobody knows: the server must let nobody in either, and may ask again."""
+    if not isinstance(error, UsherError):
+        log.error("request.failed", exc_info=error)
+    # Caused by viewers mostly, who could fill a log.
+    return isinstance(error, CallerError)
+
+
+def retry_after(error: Exception) -> tuple[bytes, bytes]:
+    """The header that says when it may."""
+    return b"retry-after", str(error.retry_after_s if isinstance(error, Busy) else 1).encode()

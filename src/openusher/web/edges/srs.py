@@ -1,0 +1,184 @@
+"""How SRS asks: `http_hooks`, JSON about a connection at its start and at its end.
+
+SRS lets in by status 200 with `{"code":0}` alone; older ones looked at one of the two, so both say no. What it sends is
+in tests/golden/srs.py, as captured from 6.0.157.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from openusher.connecting import Named
+from openusher.errors import NotAuthorised, StoreError, UsherError
+from openusher.model.account import Edge
+from openusher.model.attempt import text_digest
+from openusher.model.discreet import Discreet
+from openusher.model.edge import EdgeKind, may_publish
+from openusher.usher import Usher
+from openusher.watching import Verdict
+from openusher.web.asgi import JSON, Headers, Respond
+from openusher.web.edges.control import ID, ControlCall
+from openusher.web.edges.endpoint import Call
+from openusher.web.edges.hooks import Stream, is_refusal, query_fields, read_body, retry_after, stream_of
+from openusher.web.edges.question import Question, request_of
+
+_DEFAULT_VHOST = "__defaultVhost__"
+# What an HLS session's client begins with, and one whose id nothing could be asked about. Neither may meet another's.
+_HLS, _UNNAMEABLE = "hls:", "!"
+_CLIENT_NOT_FOUND = 2049
+
+_Answered = tuple[int, bytes, Headers]
+_ALLOWED: _Answered = (200, b'{"code":0}', [JSON])
+
+
+class Hook(Discreet, frozen=True, kw_only=True, rename={"page_url": "pageUrl", "secret": "param"}):
+    """What SRS sends; the members that are of interest. Releases before 4 number their clients."""
+
+    action: str
+    client_id: str | int = ""
+    ip: str = ""
+    vhost: str = _DEFAULT_VHOST
+    app: str = ""
+    stream: str = ""
+    stream_url: str = ""
+    # The viewer's query, ticket and all.
+    secret: str = ""
+    page_url: str = ""
+
+
+_decoder = msgspec.json.Decoder(Hook)
+
+
+class ApiAnswer(msgspec.Struct):
+    """What SRS's API answers; of interest is the code."""
+
+    code: int
+
+
+_api_decoder = msgspec.json.Decoder(ApiAnswer)
+
+
+class SrsDoor:
+    """The door, and SRS's control API (`http_api`)."""
+
+    kind = EdgeKind.SRS
+    method = "POST"
+
+    def __init__(self, usher: Usher) -> None:
+        self._usher = usher
+
+    def ask(self, call: Call, answer: Respond) -> None:
+        """Say whether it may be what the hook tells. A connection alone decides nothing yet, and an action that we do
+        not know is refused."""
+        hook = read_body(call.body, _decoder)
+        match hook.action:
+            case "on_play":
+                self._play(call.edge, hook, answer)
+            case "on_stop" if hook.client_id:
+                self._stop(call.edge, hook, answer)
+            case "on_publish" if may_publish(call.edge, query_fields(hook.secret).get("pass", "")):
+                answer(*_ALLOWED)
+            # SRS 5 and 6 tell the end of HLS clients that were none (ossrs/srs#3330).
+            case "on_stop" | "on_connect" | "on_close" | "on_unpublish":
+                answer(*_ALLOWED)
+            case _:
+                answer(*_refused("Not Allowed"))
+
+    def _play(self, edge: Edge, hook: Hook, answer: Respond) -> None:
+        fields = query_fields(hook.secret)
+        stream = _stream(hook)
+        question = Question(
+            key=fields.get("key"),
+            password=fields.get("pass"),
+            app=stream.app,
+            video=stream.video,
+            ip=hook.ip,
+            pageurl=hook.page_url,
+        )
+
+        def decided(verdict: Verdict | Exception) -> None:
+            answer(*_answer_of(verdict))
+
+        request, client = request_of(question, edge), _client(hook)
+        self._usher.connecting.start(edge, request, client, decided, repeats=not client.startswith((_HLS, _UNNAMEABLE)))
+
+    def _stop(self, edge: Edge, hook: Hook, answer: Respond) -> None:
+        stream = _stream(hook)
+        named = Named(client=_client(hook), app=stream.app, video=stream.video)
+
+        async def end() -> None:
+            try:
+                await self._usher.connecting.end(edge, named)
+            except StoreError as error:
+                answer(*self.refused(error))
+            else:
+                answer(*_ALLOWED)
+
+        self._usher.watching.run(end())
+
+    def refused(self, error: UsherError) -> _Answered:
+        return _fault(error)
+
+    def drop(self, client: str) -> ControlCall | None:
+        """See `Control`."""
+        name = client.removeprefix(_HLS)
+        return ControlCall("DELETE", f"/api/v1/clients/{name}") if ID.fullmatch(name) else None
+
+    def has_dropped(self, status: int, body: bytes) -> bool:
+        """See `Control`. SRS answers 200 to most, and its code says the rest."""
+        if status != 200:
+            return False
+        try:
+            code = _api_decoder.decode(body).code
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False
+        return code in (0, _CLIENT_NOT_FOUND)
+
+
+def _client(hook: Hook) -> str:
+    """The session's client. An HLS viewer can choose the id (`hls_ctx`), so it is kept apart from those that are SRS's
+    own, and only what no path has a second meaning for is ever told the control API."""
+    name = str(hook.client_id)
+    if not ID.fullmatch(name):
+        return _UNNAMEABLE + text_digest(name)
+    is_hls = hook.stream.endswith(".m3u8") or "hls_ctx=" in hook.secret
+    return _HLS + name if is_hls else name
+
+
+def _stream(hook: Hook) -> Stream:
+    """Which stream it is to SRS, which takes `cam1`, `cam1.flv` and `cam1.m3u8` for one.
+
+    An app of another vhost than the default one has that in front: else it would be taken for the default one's app of
+    that name. The default one's have no slash in them.
+    """
+    vhost = "" if hook.vhost == _DEFAULT_VHOST else hook.vhost
+    prefix = f"{vhost}/{hook.app}/"
+    if hook.stream_url.startswith(prefix):
+        name = hook.stream_url.removeprefix(prefix)
+    else:
+        # Releases before 5 do not say. They leave out any extension.
+        name = hook.stream.rpartition(".")[0] or hook.stream
+    stream = stream_of(f"{hook.app}/{name}")
+    return Stream(f"{vhost}/{stream.app}", stream.video) if vhost else stream
+
+
+def _answer_of(verdict: Verdict | Exception) -> _Answered:
+    if isinstance(verdict, Exception):
+        return _fault(verdict)
+    return _ALLOWED if verdict.allowed else _refused(verdict.reason)
+
+
+def _refused(reason: str) -> _Answered:
+    return 403, _said(403, reason), [JSON]
+
+
+def _fault(error: Exception) -> _Answered:
+    if isinstance(error, NotAuthorised):
+        return _refused("Invalid edge token")
+    if is_refusal(error):
+        return _refused("Not understood")
+    return 503, _said(503, "busy"), [JSON, retry_after(error)]
+
+
+def _said(code: int, message: str) -> bytes:
+    return msgspec.json.encode({"code": code, "msg": message})
