@@ -149,6 +149,12 @@ class Connecting:
             return Verdict(refusal, live)
         return Verdict(Refusal.NO_SESSION)
 
+    def plays(self, edge: Edge, client: str) -> None:
+        """A server tells that it sends to this connection. It must not where the session has ended: the kick may have
+        come before the server knew the connection, or what the server told for its end was a pause."""
+        if (edge.number, client) not in self._starting and self._book.has_ended(edge, client):
+            self._watching.drop(edge, client)
+
     async def end(self, edge: Edge, named: Named) -> None:
         """The connection is over. One that nobody knows is no fault: ends come twice, or late. Raises StoreError."""
         for starting in self._starting.get((edge.number, named.client), ()):

@@ -20,7 +20,7 @@ from openusher.ledger.base import Ledger
 from openusher.ledger.folder import DataFolder, hold_folder
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.account import is_published
-from openusher.sessionbook import SessionLimits
+from openusher.model.session import SessionLimits
 from openusher.settings import LogKind, Settings
 from openusher.shipper import Shipper, Step
 from openusher.usher import Usher, wall_ms

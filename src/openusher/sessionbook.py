@@ -15,7 +15,15 @@ import msgspec
 from openusher.ledger.base import SeeSessions
 from openusher.model.account import Edge, Secret
 from openusher.model.iprule import parse_ip_rule
-from openusher.model.session import EndedBy, FoundSessions, Session, SessionFilter, Started, taking_place
+from openusher.model.session import (
+    EndedBy,
+    FoundSessions,
+    Session,
+    SessionFilter,
+    SessionLimits,
+    Started,
+    taking_place,
+)
 from openusher.model.ticket import Ticket
 from openusher.rules import has_expired
 
@@ -25,32 +33,8 @@ _ADDRESSES_WINDOW_MS = 600_000
 _SEEN_EVERY_MS = 30_000
 _SEEN_ROWS_MAX = 500
 _SIGNATURE_CHARACTERS = 32
-
-
-class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Silent for `idle_ms` a session sleeps; for `resume_ms` it can be woken. In ten minutes it may be used from
-    `addresses_max` addresses. Who goes to another video has left the one before after `hop_ms`; who is kicked cannot
-    start for `hold_ms`. A connection that its server never asks about again may last for `connection_ms`. Ended
-    sessions are kept for reports for `ended_kept_ms`."""
-
-    idle_ms: int
-    resume_ms: int
-    addresses_max: int
-    hop_ms: int
-    hold_ms: int
-    connection_ms: int
-    ended_kept_ms: int
-
-
-SESSION_LIMITS = SessionLimits(
-    idle_ms=300_000,
-    resume_ms=21_600_000,
-    addresses_max=3,
-    hop_ms=15_000,
-    hold_ms=60_000,
-    connection_ms=86_400_000,
-    ended_kept_ms=30 * 86_400_000,
-)
+# Of more connections it is not remembered that their sessions have ended.
+_GONE_MAX = 10_000
 
 
 class Refusal(StrEnum):
@@ -130,6 +114,8 @@ class SessionBook:
         self._by_number: dict[int, Live] = {}
         self._by_client: dict[tuple[int, str], dict[int, Live]] = {}
         self._seen: dict[int, Live] = {}
+        # In the order in which they ended.
+        self._gone: dict[tuple[int, str], None] = {}
 
     @property
     def limits(self) -> SessionLimits:
@@ -219,6 +205,11 @@ class SessionBook:
     def by_client(self, edge: Edge, client: str) -> list[Live]:
         """The sessions that a media server knows by this name."""
         return list(self._by_client.get((edge.number, client), {}).values())
+
+    def has_ended(self, edge: Edge, client: str) -> bool:
+        """Whether a session that a media server knew by this name has ended lately, and none goes on."""
+        name = (edge.number, client)
+        return name in self._gone and name not in self._by_client
 
     def cookie_of(self, live: Live) -> str:
         """The text that names the session in a cookie."""
@@ -375,6 +366,9 @@ class SessionBook:
             del self._by_key[ticket.cdn, ticket.key]
         if live.session.client:
             self._forget_client(live)
+            self._gone[_client(live)] = None
+            if len(self._gone) > _GONE_MAX:
+                del self._gone[next(iter(self._gone))]
 
     def _forget_client(self, live: Live) -> None:
         lives = self._by_client[_client(live)]

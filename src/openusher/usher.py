@@ -29,9 +29,9 @@ from openusher.model.account import Secret
 from openusher.model.attempt import Attempt, AttemptRequest, Decision
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
-from openusher.model.session import Session, SessionFilter, Watched
+from openusher.model.session import SESSION_LIMITS, Session, SessionFilter, SessionLimits, Watched
 from openusher.model.ticket import NewTicket, Ticket
-from openusher.sessionbook import SESSION_LIMITS, SessionBook, SessionLimits
+from openusher.sessionbook import SessionBook
 from openusher.sevu.dates import format_instant
 from openusher.shipper import Shipper
 from openusher.tenants import Credentials as Credentials

@@ -105,6 +105,8 @@ class Watching:
         self._is_becoming_sure = False
         # Set when a media server may have to be told to drop somebody.
         self.owes = asyncio.Event()
+        # By edge and client: connections that go on though their sessions have ended, and nothing was owed.
+        self.strays: set[tuple[int, str]] = set()
 
     def start(self) -> None:
         for work in (self._write_seen_on(), self._sweep_on()):
@@ -283,6 +285,11 @@ class Watching:
             self.book.end(some)
             if by in OWED:
                 self.owes.set()
+
+    def drop(self, edge: Edge, client: str) -> None:
+        """Have its server drop a connection without a session."""
+        self.strays.add((edge.number, client))
+        self.owes.set()
 
     async def kick(self, lives: list[Live]) -> None:
         """End sessions, and refuse their tickets for a while where they were used. Raises StoreError: they go on."""

@@ -17,7 +17,8 @@ from openusher.model.attempt import AttemptRequest
 from openusher.model.edge import EdgeKind, path_map_of
 from openusher.model.pathmap import Meaning
 from openusher.model.search import AttemptFilter, GroupBy
-from openusher.sessionbook import SESSION_LIMITS, Live
+from openusher.model.session import SESSION_LIMITS
+from openusher.sessionbook import Live
 from openusher.shipper import Shipper
 from openusher.usher import Usher
 from openusher.watching import Asked, Verdict

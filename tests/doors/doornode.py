@@ -38,6 +38,7 @@ class DoorNode:
 
     usher: Usher
     edge: Edge
+    app: PublicApp
 
     def __init__(self, folder: Path, kind: EdgeKind, **options: str) -> None:
         self._file = folder / "ledger.db"
@@ -59,7 +60,8 @@ class DoorNode:
             await self.usher.create_account("site", cdn=CDN)
             self.edge, token = await self.usher.create_edge(CDN, kind=self._kind, name="edge", options=self._options)
             self.token = token.reveal()
-        app: Any = PublicApp(self.usher, Settings())
+        self.app = PublicApp(self.usher, Settings())
+        app: Any = self.app
         self._client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://door")
 
     async def stop(self) -> None:

@@ -15,9 +15,9 @@ from openusher.ledger.base import Revoke
 from openusher.model.account import Edge, Secret
 from openusher.model.address import parse_address
 from openusher.model.attempt import Decision, Reason
-from openusher.model.session import FoundSessions, Session, SessionFilter, Started
+from openusher.model.session import FoundSessions, Session, SessionFilter, SessionLimits, Started
 from openusher.model.ticket import Ticket
-from openusher.sessionbook import Live, Refusal, SessionBook, SessionLimits
+from openusher.sessionbook import Live, Refusal, SessionBook
 from openusher.shipper import Shipper
 from openusher.usher import Usher
 from openusher.watching import Asked, Verdict

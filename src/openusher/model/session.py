@@ -34,6 +34,32 @@ OWED = frozenset((EndedBy.REVOKED, EndedBy.EXPIRED, EndedBy.KICKED, EndedBy.REPL
 HALF = "~"
 
 
+class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Silent for `idle_ms` a session sleeps; for `resume_ms` it can be woken. In ten minutes it may be used from
+    `addresses_max` addresses. Who goes to another video has left the one before after `hop_ms`; who is kicked cannot
+    start for `hold_ms`. A connection that its server never asks about again may last for `connection_ms`. Ended
+    sessions are kept for reports for `ended_kept_ms`."""
+
+    idle_ms: int
+    resume_ms: int
+    addresses_max: int
+    hop_ms: int
+    hold_ms: int
+    connection_ms: int
+    ended_kept_ms: int
+
+
+SESSION_LIMITS = SessionLimits(
+    idle_ms=300_000,
+    resume_ms=21_600_000,
+    addresses_max=3,
+    hop_ms=15_000,
+    hold_ms=60_000,
+    connection_ms=86_400_000,
+    ended_kept_ms=30 * 86_400_000,
+)
+
+
 class SessionWish(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """What a start asks for beside its decision. `id` is the session's name if one is opened: random, since whoever
     knows it watches. `base` is what its files' paths begin with (pathmap.py). A session that has been silent for longer

@@ -21,27 +21,31 @@ import msgspec
 from openusher.connecting import server_name_of
 from openusher.errors import StoreError
 from openusher.model.account import Edge
-from openusher.model.session import Session
 from openusher.usher import Usher
 
 _CALL_S_MAX = 2.0
 _ANSWER_BYTES_MAX = 64 * 1024
 _AT_ONCE = 8
 _PAGE_ROWS = 500
-_LOOK_S, _RETRY_S_MAX = 1.0, 60.0
+_RETRY_S, _RETRY_S_MAX = 1.0, 60.0
 # A server that did not answer for so long has lost its connections.
 _GIVE_UP_S = 3_600.0
 # Whatever a server or a viewer has put into a name, nothing else gets into a URL.
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
+_SILENT = "no answer"
+
 log = logging.getLogger(__name__)
 
 
 class ControlCall(NamedTuple):
-    """A request to a server's control API; `path`, with its query, stands behind the edge's control URL."""
+    """A request to a server's control API; `path`, with its query, stands behind the edge's control URL. Where the
+    server may know the connection in one of several places, it is made to the paths `also` too, and each must say that
+    the connection is gone."""
 
     method: str
     path: str
+    also: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -58,6 +62,10 @@ class Control(Protocol):
         ...
 
 
+# A session's number, or edge and client of a connection without one.
+_Name = int | tuple[int, str]
+
+
 class _Owed(msgspec.Struct):
     """Since when a kick is owed, how often the server was called, and when it is next; by the monotonic clock."""
 
@@ -66,14 +74,32 @@ class _Owed(msgspec.Struct):
     calls: int = 0
 
 
-class Controller:
-    """Pays what is owed. `start` before any, `close` after all."""
+class _Kick(NamedTuple):
+    """A connection that its server is to drop."""
 
-    def __init__(self, usher: Usher, controls: Mapping[str, Control]) -> None:
+    name: _Name
+    edge: int
+    client: str
+
+
+class Controller:
+    """Pays what is owed. `start` before any, `close` after all. What a server has not done it is asked for again after
+    `retry_s`, later and later, and no more after `give_up_s`."""
+
+    def __init__(
+        self,
+        usher: Usher,
+        controls: Mapping[str, Control],
+        *,
+        retry_s: float = _RETRY_S,
+        give_up_s: float = _GIVE_UP_S,
+    ) -> None:
         self._usher = usher
         self._controls = controls
+        self._retry_s = retry_s
+        self._give_up_s = give_up_s
         self._caller = _Caller()
-        self._owed: dict[int, _Owed] = {}
+        self._owed: dict[_Name, _Owed] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -93,53 +119,103 @@ class Controller:
         while True:
             with suppress(TimeoutError):
                 # Also where nothing new is owed, what could not be paid is tried again.
-                async with asyncio.timeout(_LOOK_S if self._owed else None):
+                async with asyncio.timeout(self._retry_s if self._owed else None):
                     await owes.wait()
             owes.clear()
             try:
                 await self._pay_all()
             except StoreError as error:
                 log.warning("control.not_read: %s", error)
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(self._retry_s)
                 owes.set()
             except Exception:
                 log.exception("control.failed")
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(self._retry_s)
                 owes.set()
 
     async def _pay_all(self) -> None:
-        edges = {edge.number: edge for edge in self._usher.edges()}
-        after, still_owed = 0, set()
+        strays = self._usher.watching.strays
+        kicks = [_Kick(stray, *stray) for stray in strays]
+        paid = await self._pay(kicks)
+        strays -= {(kick.edge, kick.client) for kick in kicks if kick.name in paid}
+        still_owed: set[_Name] = {kick.name for kick in kicks} - paid
+        after = 0
         while page := await self._usher.owed_kicks(after=after, limit=_PAGE_ROWS):
-            paid = await asyncio.gather(*(self._pay(session, edges.get(session.edge)) for session in page))
-            await self._usher.pay_kicks([session.number for session, done in zip(page, paid, strict=True) if done])
-            still_owed |= {session.number for session, done in zip(page, paid, strict=True) if not done}
+            kicks = [_Kick(session.number, session.edge, server_name_of(session.client)) for session in page]
+            paid = await self._pay(kicks)
+            await self._usher.pay_kicks([session.number for session in page if session.number in paid])
+            still_owed |= {kick.name for kick in kicks} - paid
             after = page[-1].number
-        self._owed = {number: owed for number, owed in self._owed.items() if number in still_owed}
+        self._owed = {name: owed for name, owed in self._owed.items() if name in still_owed}
 
-    async def _pay(self, session: Session, edge: Edge | None) -> bool:
-        """Whether nothing is owed any more."""
+    async def _pay(self, kicks: list[_Kick]) -> set[_Name]:
+        """Those of which nothing is owed any more. Servers are called side by side."""
+        edges = {edge.number: edge for edge in self._usher.edges()}
+        of_edges: dict[int, list[_Kick]] = {}
+        for kick in kicks:
+            of_edges.setdefault(kick.edge, []).append(kick)
+        paid = await asyncio.gather(*(self._pay_edge(edges.get(number), some) for number, some in of_edges.items()))
+        return {name for names in paid for name in names}
+
+    async def _pay_edge(self, edge: Edge | None, kicks: list[_Kick]) -> set[_Name]:
         url = edge.options.get("control", "") if edge is not None else ""
         control = self._controls.get(edge.kind) if edge is not None else None
-        call = control.drop(server_name_of(session.client)) if control is not None else None
-        if control is None or call is None or not url:
-            return True
+        if edge is None or control is None or not url:
+            return {kick.name for kick in kicks}
+        turns, is_silent = asyncio.Semaphore(_AT_ONCE), False
+        paid: set[_Name] = set()
+        # What the server said the first time that it did not do it, and the last.
+        first: list[str] = []
+        last: list[str] = []
+
+        async def pay(kick: _Kick) -> None:
+            nonlocal is_silent
+            call = control.drop(kick.client)
+            if call is None:
+                paid.add(kick.name)
+                return
+            async with turns:
+                # Of a server that does not answer, not each connection is waited for: others' turn comes the later.
+                if is_silent or self._is_early(kick.name):
+                    return
+                said = await self._call(control, call, url.rstrip("/"))
+            if not said:
+                paid.add(kick.name)
+                return
+            is_silent |= said == _SILENT
+            owed = self._ask_later(kick.name)
+            if time.monotonic() - owed.since_s > self._give_up_s:
+                paid.add(kick.name)
+                last.append(said)
+            elif owed.calls == 1:
+                first.append(said)
+
+        await asyncio.gather(*map(pay, kicks))
+        for event, failed in (("not_dropped", first), ("gave_up", last)):
+            if failed:
+                # Nothing of a viewer's, which may have chosen a name.
+                log.warning("control.%s: %d connections of edge %d: %s", event, len(failed), edge.number, failed[-1])
+        return paid
+
+    async def _call(self, control: Control, call: ControlCall, url: str) -> str:
+        """What the server said instead of having dropped the connection; empty where it has."""
+        for path in (call.path, *call.also):
+            answer = await self._caller.call(call.method, url + path)
+            if answer is None:
+                return _SILENT
+            if not control.has_dropped(*answer):
+                return f"status {answer[0]}"
+        return ""
+
+    def _is_early(self, name: _Name) -> bool:
         now_s = time.monotonic()
-        owed = self._owed.setdefault(session.number, _Owed(now_s, now_s))
-        if owed.next_s > now_s:
-            return False
-        answer = await self._caller.call(call.method, url.rstrip("/") + call.path)
-        if answer is not None and control.has_dropped(*answer):
-            return True
+        return self._owed.setdefault(name, _Owed(now_s, now_s)).next_s > now_s
+
+    def _ask_later(self, name: _Name) -> _Owed:
+        owed = self._owed[name]
         owed.calls += 1
-        owed.next_s = time.monotonic() + min(_RETRY_S_MAX, 2.0 ** (owed.calls - 1))
-        said = "no answer" if answer is None else f"status {answer[0]}"
-        if now_s - owed.since_s > _GIVE_UP_S:
-            log.warning("control.gave_up: edge %d did not drop session %d: %s", session.edge, session.number, said)
-            return True
-        if owed.calls == 1:
-            log.warning("control.not_dropped: session %d of edge %d: %s", session.number, session.edge, said)
-        return False
+        owed.next_s = time.monotonic() + min(_RETRY_S_MAX, self._retry_s * 2.0 ** (owed.calls - 1))
+        return owed
 
 
 class _Caller:
@@ -148,12 +224,13 @@ class _Caller:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
-        self._turns = asyncio.Semaphore(_AT_ONCE)
         # A new connection each time: of several workers, another may have the viewer. No proxy of the environment.
         self._client = httpx.AsyncClient(
             timeout=_CALL_S_MAX,
             follow_redirects=False,
             trust_env=False,
+            # What is bounded must not grow after.
+            headers={"accept-encoding": "identity"},
             limits=httpx.Limits(max_keepalive_connections=0),
         )
 
@@ -172,17 +249,19 @@ class _Caller:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._call(method, url), self._loop))
 
     async def _call(self, method: str, url: str) -> tuple[int, bytes] | None:
-        async with self._turns:
-            try:
-                async with asyncio.timeout(_CALL_S_MAX):
-                    return await self._answer(method, url)
-            except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
-                return None
+        try:
+            async with asyncio.timeout(_CALL_S_MAX):
+                return await self._answer(method, url)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+            return None
 
     async def _answer(self, method: str, url: str) -> tuple[int, bytes] | None:
-        async with self._client.stream(method, url) as response:
+        whole = httpx.URL(url)
+        # Not in what is asked for, which the library names in logs and errors.
+        auth = httpx.BasicAuth(whole.username, whole.password) if whole.userinfo else None
+        async with self._client.stream(method, whole.copy_with(userinfo=b""), auth=auth) as response:
             body = b""
-            async for piece in response.aiter_bytes():
+            async for piece in response.aiter_raw():
                 body += piece
                 if len(body) > _ANSWER_BYTES_MAX:
                     return None
