@@ -32,7 +32,7 @@ def blocks(text: str) -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("kind", [EdgeKind.SRS])
+@pytest.mark.parametrize("kind", [EdgeKind.SRS, EdgeKind.MEDIAMTX])
 def test_every_option_has_its_place_and_no_place_is_left(kind: EdgeKind) -> None:
     values = {
         name: option.words[0] if option.words else "http://v:1" if name == "control" else f"value-of-{name}"
@@ -44,7 +44,7 @@ def test_every_option_has_its_place_and_no_place_is_left(kind: EdgeKind) -> None
     # What Usher alone needs to know is in no server's file.
     of_usher = {"control", "publish_password", "app"}
     shown = {name for name, value in values.items() if value in text or name == "own_hls"}
-    assert shown | {"hls_path"} == set(values) - of_usher
+    assert shown | {"hls_path"} == set(values) - of_usher | {"hls_path"}
 
 
 def test_srs_asks_about_all_that_is_played_and_published_at_the_only_vhost() -> None:
@@ -82,3 +82,18 @@ def test_srs_speaks_srt_and_webrtc_where_they_have_ports() -> None:
     assert "listen 8000" in found["rtc_server"]
     assert "enabled on" in found["vhost __defaultVhost__/srt"]
     assert "rtmp_to_rtc on" in found["vhost __defaultVhost__/rtc"]
+
+
+def test_mediamtx_asks_about_everything_but_its_own_api_which_others_do_not_reach() -> None:
+    text = snippet(EdgeKind.MEDIAMTX)
+    settings = dict(re.findall(r"^ *(\w+): *(\S.*)$", text, re.MULTILINE))
+
+    assert settings["authMethod"] == "http"
+    assert settings["authHTTPAddress"] == "http://127.0.0.1:8088/e/tok-en_1/mediamtx"
+    assert re.findall(r"- action: (\w+)", text) == ["api"]
+    assert settings["apiAddress"].startswith("127.0.0.1:")
+    assert settings["rtspAuthMethods"] == "[basic]"
+    # No variable that a viewer has a hand in.
+    assert re.findall(r"\$(\w+)", text) == ["MTX_READER_ID", "MTX_READER_ID"]
+    assert settings["runOnRead"].endswith(" http://127.0.0.1:8088/e/tok-en_1/mediamtx/read")
+    assert settings["runOnUnread"].endswith(" http://127.0.0.1:8088/e/tok-en_1/mediamtx/unread")

@@ -28,6 +28,7 @@ class EdgeKind(StrEnum):
     GENERIC = "generic"
     NGINX = "nginx"
     SRS = "srs"
+    MEDIAMTX = "mediamtx"
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -86,6 +87,11 @@ OPTIONS: dict[EdgeKind, dict[str, Option]] = {
         "api": Option("127.0.0.1:1985", "What SRS's control API listens on."),
         "srt": Option("", "The port of SRT; without it there is none."),
         "rtc": Option("", "The UDP port of WebRTC; without it there is none."),
+    },
+    EdgeKind.MEDIAMTX: {
+        **_CONNECTED,
+        "app": Option("live", "The app of a path in one part, such as cam1; of live/cam1 it is live."),
+        "api": Option("127.0.0.1:9997", "What MediaMTX's control API listens on."),
     },
 }
 

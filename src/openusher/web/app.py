@@ -9,6 +9,7 @@ from openusher.web.edges import authorize, openapi
 from openusher.web.edges.control import Control
 from openusher.web.edges.endpoint import WITH_HEADER, WITH_TOKEN, Door, EdgeEndpoint, kind_of_target
 from openusher.web.edges.forward import ForwardDoor
+from openusher.web.edges.mediamtx import MediaMtxDoor
 from openusher.web.edges.nginx import NginxSkin
 from openusher.web.edges.srs import SrsDoor
 from openusher.web.health import HealthEndpoint
@@ -20,7 +21,7 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 def doors(usher: Usher) -> list[Door]:
     """One for each kind of media server."""
-    return [ForwardDoor(usher, NginxSkin()), SrsDoor(usher)]
+    return [ForwardDoor(usher, NginxSkin()), SrsDoor(usher), MediaMtxDoor(usher)]
 
 
 class PublicApp:
