@@ -199,12 +199,10 @@ class Watching:
                 answer(error if isinstance(error, Exception) else RuntimeError(str(error)))
                 return
             outcome = deciding.result()
+            self.book.end_numbered(connection.ends)
             if not isinstance(outcome, Started):
-                self.book.end_numbered(connection.ends)
                 answer(Verdict(outcome.reason, decision=outcome))
                 return
-            if outcome.is_new:
-                self.book.end_numbered(connection.ends)
             if outcome.replaced:
                 self.owes.set()
             live = self.book.started(outcome)

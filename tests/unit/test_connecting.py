@@ -195,3 +195,11 @@ async def test_a_revoked_ticket_ends_files_too(node: DoorNode) -> None:
     for _ in range(2):
         assert (await ask(node, "watch")).reason == "Ticket Revoked"
     assert await node.counts() == (1, 1)
+
+
+async def test_a_second_half_ends_what_its_name_was_before(node: DoorNode) -> None:
+    for name, video in (("a", "cam1"), ("b", "cam1"), ("c", "cam2"), ("b", "cam2")):
+        assert (await start(node, name, in_halves=True, video=video)).allowed
+
+    assert node.clients() == ["b"]
+    assert [session.video for session in (live.session for live in node.usher.watching.book.all())] == ["cam2"]

@@ -250,12 +250,12 @@ class Batch:
         name = (request.cdn, request.key)
         ticket = self._tickets.get(name)
         joined = self._sessions.joined(viewer, wish)
+        self._sessions.end(wish.ends, EndedBy.STOPPED)
         if joined is not None and ticket is not None and ticket.active and not has_expired(ticket, now_ms=self._now_ms):
             first = Decision(
                 reason=_ACCEPTED, attempt=joined.attempt, uses_left=ticket.uses_left, expires_s=ticket.expires_s
             )
             return Started(decision=first, session=joined, ticket=ticket, is_new=False)
-        self._sessions.end(wish.ends, EndedBy.STOPPED)
         room = self._sessions.room(ticket, request, wish, viewer=viewer) if ticket else Room()
         decision = self._decide(request, refusal=_ACCEPTED if room.is_there else Reason.TOO_MANY_SESSIONS)
         if not isinstance(decision, Decision) or not decision.accepted:
