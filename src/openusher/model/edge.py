@@ -20,6 +20,8 @@ _CONTROL_URL = re.compile(r"https?://[!->@-~]+")
 RECHECK_S_MAX = 3_600
 # What a configuration file could take for something else.
 _UNSAFE = frozenset("\"'`;{}\\$#\r\n\0")
+# As browsers write it: in lower case, and without the port that goes without saying.
+_ORIGIN = re.compile(r"\*|(?!http:.*:80$|https:.*:443$)https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?")
 
 
 class EdgeKind(StrEnum):
@@ -51,6 +53,13 @@ _SERVER = {
     "usher": Option("127.0.0.1:8088", "Where the server reaches this node: host:port."),
     "listen": Option("80", "What the server listens on."),
     "server_name": Option("_", "The media's host names."),
+    "certificate": Option("", "The file of the server's certificate, for a listen with ssl."),
+    "certificate_key": Option("", "The file of its key."),
+    "cors_origin": Option(
+        "",
+        "A site whose pages play the media from another host: https://www.example.com. * is any, without cookies.",
+        many=True,
+    ),
     "root": Option("/srv/media", "The folder of the media."),
     "recheck_s": Option(
         "0",
@@ -94,6 +103,10 @@ def checked_options(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, st
         options[PUBLISH_PASSWORD] = token_digest(password)
     if options.get("cookie_same_site") == "None" and options.get("cookie_secure") == "off":
         raise InvalidParameter("cookie_same_site", "None is taken by browsers over TLS only; leave cookie_secure on")
+    if ("certificate" in options) != ("certificate_key" in options):
+        raise InvalidParameter("certificate", "goes with certificate_key: give both or none")
+    if "certificate" in options and "ssl" not in options.get("listen", "").split():
+        raise InvalidParameter("listen", "has no ssl, which a certificate is for; give '443 ssl'")
     if options.get("path"):
         path_map(options["path"])
     return options
@@ -109,6 +122,8 @@ def _check_value(name: str, value: str, option: Option) -> None:
         raise InvalidParameter(name, "is empty or holds what no configuration takes")
     if name == CONTROL and not _CONTROL_URL.fullmatch(value):
         raise InvalidParameter(name, "give a URL such as http://127.0.0.1:8080/control, without a query")
+    if name == "cors_origin" and not _ORIGIN.fullmatch(value):
+        raise InvalidParameter(name, "give scheme, host and port as browsers do, such as https://www.example.com, or *")
     if name == "trusted_proxy":
         try:
             parse_net(value)
