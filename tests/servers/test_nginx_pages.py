@@ -52,7 +52,7 @@ def test_a_page_may_read_answers_and_refusals_alike(site: Site) -> None:
     # What the locations say besides is still said.
     assert site.get(site.in_path(wrong, LIVE), Origin=PAGE).headers["x-usher-reason"] == "Invalid Auth Token"
     played = site.get(site.in_query(ticket, LIVE), Origin=PAGE).headers
-    assert (played["cache-control"], "set-cookie" in played) == ("private", True)
+    assert (played["cache-control"], "set-cookie" in played) == ("private, no-cache", True)
     assert site.get(site.in_path(ticket, LIVE), Origin=LONG_PAGE).headers["access-control-allow-origin"] == LONG_PAGE
 
 
