@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from tests.nodes import Node, running_node
 from tests.servers.guarded import FILM, SECONDS, Site, guarded
 from tests.servers.media import make_dash, make_film, make_hls
 
+_YEARS_AGO_S = 1_500_000_000
+
 
 @pytest.fixture(scope="package")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -19,10 +22,14 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_hls(made / "live" / camera, seconds=SECONDS)
     make_hls(made / "live" / "cam1" / "low", seconds=SECONDS)
     make_hls(made / "live" / "fmp4", seconds=SECONDS, fmp4=True)
+    make_hls(made / "live" / "ranges", seconds=SECONDS, one_file=True)
     make_dash(made / "live" / "dash1", seconds=SECONDS)
     (made / "vod").mkdir()
     make_film(made / FILM, seconds=SECONDS)
     make_film(made / "vod" / "other.mp4", seconds=2)
+    for file in made.rglob("*.*"):
+        # As in a library: the older a file, the longer browsers keep it without asking.
+        os.utime(file, (_YEARS_AGO_S, _YEARS_AGO_S))
     return made
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from tests.nodes import Node, usher
 from tests.servers.nginx import Nginx, running_nginx
 from tests.servers.ports import free_port
+from tests.servers.tls import Certificate
 from tests.sevuclient import Account
 
 # The media that conftest.py makes.
@@ -113,23 +114,31 @@ def guarded(
     *options: str,
     name: str = "nginx",
     changed: Callable[[str], str] = lambda snippet: snippet,
+    certificate: Certificate | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[Site]:
-    """An account of its own on `node`, and an nginx in front of `media` that asks it, by its edge's configuration."""
+    """An account of its own on `node`, and an nginx in front of `media` that asks it, by its edge's configuration.
+
+    With a `certificate` it is reached over TLS; `host` is a name of 127.0.0.1 for the site's URL.
+    """
     account = node.create_account(f"site-{folder.name}-{name}")
     port = free_port()
     folder.mkdir(exist_ok=True)
     told = [
         f"usher={node.url.removeprefix('http://')}",
-        f"listen=127.0.0.1:{port}",
+        f"listen=127.0.0.1:{port}{' ssl' if certificate else ''}",
         f"root={media}",
         f"log={folder}/usher.log",
         f"error_log={folder}/usher-error.log",
-        "cookie_secure=off",
         *options,
     ]
+    if certificate:
+        told += [f"certificate={certificate.chain}", f"certificate_key={certificate.key}"]
+    else:
+        told += ["cookie_secure=off"]
     flags = [flag for option in told for flag in ("--option", option)]
     made = usher("edge", "create", str(account.cdn), "--kind", "nginx", *flags, "--data", str(node.data), "--json")
     assert made.returncode == 0, made.stderr
     edge = json.loads(made.stdout)
     with running_nginx(folder, changed(edge["snippet"]), [port]) as nginx:
-        yield Site(node, account, nginx, f"http://127.0.0.1:{port}", edge["edge"])
+        yield Site(node, account, nginx, f"{'https' if certificate else 'http'}://{host}:{port}", edge["edge"])
