@@ -164,11 +164,12 @@ def test_a_ticket_in_the_path_needs_no_cookie(player: str, file: str, across: Si
 
 @pytest.mark.parametrize(
     ("player", "file", "cookies"),
-    [("hls", LIVE, Cookies.ALL), ("dash", DASH, Cookies.ALL)],
+    [("hls", LIVE, Cookies.ALL), ("hls", LIVE, Cookies.NO_THIRD_PARTY), ("dash", DASH, Cookies.NO_THIRD_PARTY)],
 )
 def test_a_ticket_in_the_query_plays_where_the_player_sends_the_cookie(
     player: str, file: str, cookies: Cookies, across: Site, open_page: Open
 ) -> None:
+    """Also where third parties' cookies are blocked: this one is kept for the page's site alone."""
     ticket, viewer = across.ticket(), open_page(cookies)
     viewer.play(player, across.in_query(ticket, file), with_cookies=True)
 
@@ -283,7 +284,9 @@ def test_jumps_back_and_forth_are_one_view(player: str, file: str, across: Site,
     assert across.counts(ticket) == (1, 0)
 
 
-@pytest.mark.parametrize(("player", "file", "way"), [("hls", LIVE, Site.in_path), ("dash", DASH, Site.in_path)])
+@pytest.mark.parametrize(
+    ("player", "file", "way"), [("hls", LIVE, Site.in_path), ("dash", DASH, Site.in_path), ("hls", LIVE, Site.in_query)]
+)
 def test_a_lost_network_is_one_view(player: str, file: str, way: Way, across: Site, open_page: Open) -> None:
     ticket, viewer = across.ticket(), open_page()
     viewer.play(player, way(across, ticket, file), with_cookies=way is Site.in_query, rate=8)

@@ -169,6 +169,9 @@ def _cookie(text: str, asked: Asked, base: str, max_age_s: int) -> bytes:
     name = f"{COOKIE}_{blake2b(base.encode(), digest_size=4).hexdigest()}"
     secure = "; Secure" if option(asked.edge, "cookie_secure") == "on" else ""
     same_site = option(asked.edge, "cookie_same_site")
+    if same_site == "None":
+        # Browsers that take no cookies of third parties take those which are kept for the page's site alone.
+        same_site += "; Partitioned"
     path = "".join(c for c in folder if c not in ";\r\n")
     return f"{name}={text}; Path={path}; Max-Age={max_age_s}; HttpOnly{secure}; SameSite={same_site}".encode()
 
