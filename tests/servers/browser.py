@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from playwright.sync_api import BrowserContext, Page, Playwright, Request, Response
+from playwright.sync_api import BrowserContext, Error, Page, Playwright, Request, Response
 
 from tests.servers.nginx import running_nginx
 from tests.servers.ports import free_port
@@ -23,6 +23,7 @@ PAGE = Path(__file__).parent / "page"
 PLAYERS = Path(sys.prefix) / "players"
 # Faster no browser plays.
 RATE_MAX = 16
+_MEDIA, _PLAYLISTS = (".ts", ".m4s", ".mp4"), (".m3u8", ".mpd")
 # For what a page is waited for at most, and how often it is looked at.
 _WAIT_MS_MAX = 15_000
 _LOOK_MS = 50
@@ -34,6 +35,14 @@ class Cookies(StrEnum):
     ALL = "all"
     NO_THIRD_PARTY = "no third party's"
     NONE = "none"
+
+
+# As Chromium keeps them among a profile's preferences.
+_COOKIES: dict[Cookies, dict[str, Any]] = {
+    Cookies.ALL: {"cookie_controls_mode": 0, "block_third_party_cookies": False},
+    Cookies.NO_THIRD_PARTY: {"cookie_controls_mode": 1, "block_third_party_cookies": True},
+    Cookies.NONE: {"default_content_setting_values": {"cookies": 2}},
+}
 
 
 class Seen(msgspec.Struct):
@@ -62,7 +71,6 @@ class Viewer:
 
     def __init__(self, page: Page, site: str) -> None:
         self.page = page
-        self.site = site
         self.answers: list[Answered] = []
         self.lost = 0
         page.on("response", self._note)
@@ -71,8 +79,8 @@ class Viewer:
         page.goto(site)
 
     def _note(self, response: Response) -> None:
-        path = urllib.parse.urlsplit(response.url).path
-        self.answers.append(Answered(response.status, path, response.request.timing["startTime"] / 1000))
+        asked_s = response.request.timing["startTime"] / 1000
+        self.answers.append(Answered(response.status, _path(response), asked_s))
 
     def _lose(self, request: Request) -> None:
         self.lost += 1
@@ -91,15 +99,20 @@ class Viewer:
         self.page.evaluate("play", told)
 
     def look(self) -> Seen:
+        """What the page shows now."""
         return msgspec.convert(self.page.evaluate("look()"), Seen)
 
     def wait_for(self, condition: str) -> Seen:
         """What is seen once `condition` holds, in which `now` is what is seen; AssertionError if it never does."""
         try:
             self.page.wait_for_function(f"(now => {condition})(look())", polling=_LOOK_MS)
-        except Exception as error:
+        except Error as error:
             raise AssertionError(f"never {condition}: {self.look()}\n{self.answers[-5:]}") from error
         return self.look()
+
+    def await_playlist(self) -> None:
+        """Return once the page has got another playlist or manifest."""
+        self.page.wait_for_event("response", lambda response: _path(response).endswith(_PLAYLISTS))
 
     def reload(self) -> None:
         """Load the page again; what it was answered before is forgotten."""
@@ -126,43 +139,43 @@ class Viewer:
 
     def segments(self, *, since_s: float = 0) -> list[int]:
         """The statuses of answers that are, or would have been, media, to what was asked from then on."""
-        ends = (".ts", ".m4s", ".mp4")
-        return [each.status for each in self.answers if each.path.endswith(ends) and each.asked_s >= since_s]
+        return [each.status for each in self.answers if each.path.endswith(_MEDIA) and each.asked_s >= since_s]
 
     def playlists(self) -> list[int]:
         """The statuses of answers that are, or would have been, playlists and manifests."""
-        return [each.status for each in self.answers if each.path.endswith((".m3u8", ".mpd"))]
+        return [each.status for each in self.answers if each.path.endswith(_PLAYLISTS)]
+
+
+def _path(response: Response) -> str:
+    return urllib.parse.urlsplit(response.url).path
 
 
 @contextmanager
 def chromium(
     playwright: Playwright, profile: Path, certificate: Certificate | None, *, cookies: Cookies
 ) -> Iterator[BrowserContext]:
-    """A browser for which every host of `.test` is this machine, and that trusts `certificate` and no other of ours."""
+    """A browser for which every host of `.test` is this machine, and there is no other; it trusts `certificate`.
+
+    `profile` is a new folder for what it keeps.
+    """
     program = shutil.which("chromium")
     assert program is not None, "chromium is not installed; `make packages` installs it"
     trusted = [f"--ignore-certificate-errors-spki-list={certificate.fingerprint}"] if certificate else []
     (profile / "Default").mkdir(parents=True)
     (profile / "Default" / "Preferences").write_text(json.dumps({"profile": _COOKIES[cookies]}))
+    hosts = "--host-resolver-rules=MAP *.test 127.0.0.1, MAP * ~NOTFOUND"
     browser = playwright.chromium.launch_persistent_context(
         profile,
         executable_path=program,
         headless=True,
         # Root has no sandbox, and what is looked at here is our own.
         chromium_sandbox=False,
-        args=["--host-resolver-rules=MAP *.test 127.0.0.1", "--autoplay-policy=no-user-gesture-required", *trusted],
+        args=[hosts, "--autoplay-policy=no-user-gesture-required", *trusted],
     )
     try:
         yield browser
     finally:
         browser.close()
-
-
-_COOKIES: dict[Cookies, dict[str, Any]] = {
-    Cookies.ALL: {"cookie_controls_mode": 0, "block_third_party_cookies": False},
-    Cookies.NO_THIRD_PARTY: {"cookie_controls_mode": 1, "block_third_party_cookies": True},
-    Cookies.NONE: {"default_content_setting_values": {"cookies": 2}},
-}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from playwright.sync_api import Error, sync_playwright
 from tests.nodes import Node
 from tests.servers.browser import Cookies, Seen, Viewer, chromium, publisher
 from tests.servers.guarded import DASH, FILM, LIVE, SECONDS, Site, guarded
-from tests.servers.media import FRAMES_A_SECOND
+from tests.servers.media import FRAMES_A_SECOND, make_hls
 from tests.servers.tls import Certificate, make_certificate
 
 pytestmark = pytest.mark.client
@@ -88,6 +88,12 @@ def open_page(browsers: Open, port: int) -> Iterator[Open]:
     yield opened
     for viewer in viewers:
         viewer.close()
+
+
+def replace(playlist: Path, text: str) -> None:
+    """At once, as packagers do: nobody reads a half."""
+    playlist.with_suffix(".new").write_text(text)
+    playlist.with_suffix(".new").rename(playlist)
 
 
 def to_the_end(viewer: Viewer) -> Seen:
@@ -214,15 +220,43 @@ def test_a_cookie_as_it_is_by_default_does_not_cross_sites(beside: Site, open_pa
     assert beside.counts(ticket) == (1, 0)
 
 
-@pytest.mark.parametrize("way", [Site.in_path, Site.in_query])
-def test_a_film_in_a_video_element_plays_without_cookies(way: Way, across: Site, open_page: Open) -> None:
-    ticket, viewer = across.ticket(), open_page(Cookies.NONE)
-    viewer.play("none", way(across, ticket, FILM))
+@pytest.mark.parametrize(
+    ("file", "way", "cookies"),
+    [
+        (FILM, Site.in_path, Cookies.NONE),
+        (FILM, Site.in_query, Cookies.NONE),
+        (LIVE, Site.in_path, Cookies.NONE),
+        (LIVE, Site.in_query, Cookies.NO_THIRD_PARTY),
+    ],
+)
+def test_a_browser_plays_by_itself_and_in_ranges(
+    file: str, way: Way, cookies: Cookies, across: Site, open_page: Open
+) -> None:
+    ticket, viewer = across.ticket(), open_page(cookies)
+    viewer.play("none", way(across, ticket, file))
 
     assert_plays_on(viewer)
     viewer.run(f"video.currentTime = {SECONDS - 2}")
     to_the_end(viewer)
     assert set(viewer.segments()) == {206}
+    assert across.counts(ticket) == (1, 0)
+
+
+def test_a_live_stream_whose_playlist_is_fetched_again_and_again_is_one_view(
+    across: Site, media: Path, open_page: Open
+) -> None:
+    playlist = make_hls(media / "live" / "growing", seconds=8, segment_s=1)
+    head, fifth, rest = playlist.read_text().replace("#EXT-X-PLAYLIST-TYPE:VOD\n", "").partition("segment004.ts\n")
+    replace(playlist, head + fifth)
+    ticket, viewer = across.ticket(), open_page()
+    viewer.play("hls", across.in_path(ticket, "live/growing/index.m3u8"), rate=4)
+    viewer.wait_for("now.frames")
+    for _ in range(2):
+        viewer.await_playlist()
+    replace(playlist, head + fifth + rest)
+    seen = viewer.wait_for("now.time_s > 7.9 || now.failure")
+
+    assert seen.failure == ""
     assert across.counts(ticket) == (1, 0)
 
 
