@@ -93,10 +93,14 @@ class Viewer:
         with_cookies: bool = False,
         headers: dict[str, str] | None = None,
         rate: float = RATE_MAX,
+        retries: int = 4,
     ) -> None:
-        """Begin to play with `hls`, `dash` or `none`, `rate` seconds a second; only hls.js sends `headers`."""
-        told = {"player": player, "url": url, "withCredentials": with_cookies, "headers": headers or {}, "rate": rate}
-        self.page.evaluate("play", told)
+        """Begin to play with `hls`, `dash` or `none`, `rate` seconds a second; only hls.js sends `headers`.
+
+        A player gives up a segment after so many `retries`, about seven a second.
+        """
+        how = {"withCredentials": with_cookies, "headers": headers or {}, "retries": retries}
+        self.page.evaluate("play", {"player": player, "url": url, "rate": rate, **how})
 
     def look(self) -> Seen:
         """What the page shows now."""
@@ -109,6 +113,11 @@ class Viewer:
         except Error as error:
             raise AssertionError(f"never {condition}: {self.look()}\n{self.answers[-5:]}") from error
         return self.look()
+
+    def await_loss(self) -> None:
+        """Return once an answer that was due has not come."""
+        if not self.lost:
+            self.page.wait_for_event("requestfailed")
 
     def await_playlist(self) -> None:
         """Return once the page has got another playlist or manifest."""
@@ -168,6 +177,8 @@ def chromium(
         profile,
         executable_path=program,
         headless=True,
+        # Small: a machine without a graphics card draws each point itself.
+        viewport={"width": 320, "height": 180},
         # Root has no sandbox, and what is looked at here is our own.
         chromium_sandbox=False,
         args=[hosts, "--autoplay-policy=no-user-gesture-required", *trusted],

@@ -5,7 +5,6 @@
 const AHEAD_S = 6;
 const BEHIND_S = 2;
 const RETRY_MS = 150;
-const RETRIES = 6;
 
 const video = document.getElementById("video");
 const said = document.getElementById("said");
@@ -17,8 +16,8 @@ function fail(status, reason) {
 }
 
 const players = {
-  hls(url, withCredentials, headers) {
-    const retry = { maxNumRetry: RETRIES, retryDelayMs: RETRY_MS, maxRetryDelayMs: RETRY_MS };
+  hls(url, { withCredentials, headers, retries }) {
+    const retry = { maxNumRetry: retries, retryDelayMs: RETRY_MS, maxRetryDelayMs: RETRY_MS };
     const policy = {
       default: { maxTimeToFirstByteMs: 5000, maxLoadTimeMs: 10000, timeoutRetry: retry, errorRetry: retry },
     };
@@ -29,8 +28,8 @@ const players = {
       fragLoadPolicy: policy,
       xhrSetup: (xhr, to) => {
         xhr.withCredentials = withCredentials;
-        if (headers.length) xhr.open("GET", to);
-        for (const [name, value] of headers) xhr.setRequestHeader(name, value);
+        xhr.open("GET", to);
+        for (const [name, value] of Object.entries(headers)) xhr.setRequestHeader(name, value);
       },
     });
     hls.on(Hls.Events.ERROR, (_, error) => {
@@ -40,12 +39,12 @@ const players = {
     hls.attachMedia(video);
   },
 
-  dash(url, withCredentials) {
+  dash(url, { withCredentials, retries }) {
     const dash = dashjs.MediaPlayer().create();
     dash.updateSettings({
       streaming: {
         buffer: { bufferTimeDefault: AHEAD_S, bufferTimeAtTopQuality: AHEAD_S, bufferToKeep: BEHIND_S },
-        retryAttempts: { MediaSegment: RETRIES },
+        retryAttempts: { MediaSegment: retries },
         retryIntervals: { MPD: RETRY_MS, InitializationSegment: RETRY_MS, MediaSegment: RETRY_MS },
       },
     });
@@ -64,8 +63,15 @@ const players = {
   },
 };
 
-function play({ player, url, withCredentials, headers, rate }) {
-  players[player](url, withCredentials, Object.entries(headers));
+function load(script) {
+  return new Promise((loaded, failed) => {
+    document.head.append(Object.assign(document.createElement("script"), { src: script, onload: loaded, onerror: failed }));
+  });
+}
+
+async function play({ player, url, rate, ...how }) {
+  if (player !== "none") await load(`/players/${player}.js`);
+  players[player](url, how);
   // Whoever loads a source sets the rate to this.
   video.defaultPlaybackRate = video.playbackRate = rate;
   video.addEventListener("loadedmetadata", () => { video.playbackRate = rate; });
