@@ -6,14 +6,16 @@ import base64
 import http.client
 import itertools
 import json
+import re
+import socket
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tests.nodes import Node, usher
-from tests.servers.nginx import Nginx, running_nginx
+from tests.servers.nginx import running_nginx
 from tests.servers.ports import free_port
 from tests.servers.tls import Certificate
 from tests.sevuclient import Account
@@ -21,6 +23,7 @@ from tests.sevuclient import Account
 # The media that conftest.py makes.
 SECONDS = 20
 LIVE, DASH, FILM = "live/cam1/index.m3u8", "live/dash1/manifest.mpd", "vod/film.mp4"
+SECRET = b"not a byte of this without its ticket\n"
 
 _numbers = itertools.count(1)
 
@@ -38,13 +41,20 @@ def cookie_of(answer: Answer) -> str:
     return answer.headers["set-cookie"].partition(";")[0]
 
 
-class Site:
-    """A publisher's site: its node, its account, and the nginx with its media."""
+class Server(Protocol):
+    """What guards the media. All that it writes is in `folder`."""
 
-    def __init__(self, node: Node, account: Account, nginx: Nginx, url: str, edge: int) -> None:
+    @property
+    def folder(self) -> Path: ...
+
+
+class Site:
+    """A publisher's site: its node, its account, and the server that guards its media."""
+
+    def __init__(self, node: Node, account: Account, server: Server, url: str, edge: int) -> None:
         self.node = node
         self.account = account
-        self.nginx = nginx
+        self.server = server
         self.url = url
         self.edge = edge
 
@@ -104,6 +114,29 @@ class Site:
             return Answer(found.status, {n.lower(): v for n, v in found.getheaders()}, found.read())
         finally:
             connection.close()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urllib.parse.urlsplit(self.url)
+        return parts.hostname or "", parts.port or 80
+
+    def raw(self, target: str, *headers: str) -> bytes:
+        """All bytes of the answer to a GET of `target`, sent as it is written, even where no client would."""
+        host, port = self.address
+        lines = [f"GET {target} HTTP/1.1", f"Host: {host}:{port}", "User-Agent: player", "Connection: close", *headers]
+        with socket.create_connection(self.address, timeout=20) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            answer = b""
+            while not _is_whole(answer) and (part := connection.recv(65536)):
+                answer += part
+            return answer
+
+
+def _is_whole(answer: bytes) -> bool:
+    """By its length, where it has one: some servers hang up late after what they do not understand."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: *([0-9]+)", head, re.IGNORECASE)
+    return bool(end) and length is not None and len(body) >= int(length[1])
 
 
 @contextmanager

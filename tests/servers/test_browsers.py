@@ -353,5 +353,5 @@ def test_a_player_with_headers_of_its_own_asks_beforehand_and_it_costs_nothing(a
 
     assert_plays_on(viewer)
     assert across.counts(ticket) == (1, 0)
-    log = (across.nginx.folder / "usher.log").read_text()
+    log = (across.server.folder / "usher.log").read_text()
     assert "OPTIONS /live/cam1/segment000.ts 204 " in log

@@ -22,6 +22,7 @@ RECHECK_S_MAX = 3_600
 _UNSAFE = frozenset("\"'`;{}\\$#\r\n\0")
 # As browsers write it: in lower case, and without the port that goes without saying.
 _ORIGIN = re.compile(r"\*|(?!http:.*:80$|https:.*:443$)https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?")
+_HOST_PORT = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
 
 class EdgeKind(StrEnum):
@@ -29,17 +30,21 @@ class EdgeKind(StrEnum):
 
     GENERIC = "generic"
     NGINX = "nginx"
+    ENVOY = "envoy"
+    CADDY = "caddy"
+    HAPROXY = "haproxy"
 
 
 class Option(msgspec.Struct, frozen=True):
     """An option of some kinds of edge: its default, and what it does. It takes these `words`, or a whole number up to
-    `most`, or any text. The values of one that is given `many` times stand on a line each."""
+    `most`, or a `host_port`, or any text. The values of one that is given `many` times stand on a line each."""
 
     default: str
     help: str
     words: tuple[str, ...] = ()
     many: bool = False
     most: int | None = None
+    host_port: bool = False
 
 
 _WATCHED = {
@@ -71,6 +76,18 @@ _SERVER = {
     "error_log": Option("/var/log/nginx/usher-error.log", "Where it logs what it could not do."),
     "trusted_proxy": Option("", "A net of a CDN or balancer in front, whose X-Forwarded-For is believed.", many=True),
 }
+_TRUSTED = {"trusted_proxy": _SERVER["trusted_proxy"]}
+# Of a proxy whose media lie on a server behind it.
+_PROXY = {
+    "usher": Option("127.0.0.1:8088", "Where the server reaches this node: host:port.", host_port=True),
+    "listen": Option("0.0.0.0:80", "The address and port that the server listens on.", host_port=True),
+    "origin": Option("127.0.0.1:8080", "The server behind that has the media: host:port.", host_port=True),
+}
+_ON_FAILURE = {
+    "on_failure": Option(
+        "closed", "Who gets in while Usher gives no answer: nobody, or with open everybody.", ("closed", "open")
+    ),
+}
 # Of servers that ask about a connection, and can be told to drop it.
 CONTROL, PUBLISH_PASSWORD = "control", "publish_password"
 _CONNECTED = {
@@ -83,6 +100,30 @@ _CONNECTED = {
 OPTIONS: dict[EdgeKind, dict[str, Option]] = {
     EdgeKind.GENERIC: {},
     EdgeKind.NGINX: {**_WATCHED, **_SERVER},
+    EdgeKind.ENVOY: {
+        **_WATCHED,
+        **_PROXY,
+        "log": Option("/dev/stdout", "The file in which the server logs what it sent, without the passes."),
+        **_TRUSTED,
+        **_ON_FAILURE,
+    },
+    EdgeKind.CADDY: {
+        **_WATCHED,
+        "usher": _PROXY["usher"],
+        "listen": Option(":80", "The site's address: with a host name Caddy sees to its certificate."),
+        "bind": Option("", "The machine's addresses that the site is bound to; without it all."),
+        "root": _SERVER["root"],
+        "log": Option("/var/log/caddy/usher.log", "Where the server logs what it sent, without the passes."),
+        **_TRUSTED,
+    },
+    EdgeKind.HAPROXY: {
+        **_WATCHED,
+        **_PROXY,
+        "lua": Option("/etc/haproxy/usher.lua", "Where the file lies that `usher edge lua` prints."),
+        "log": Option("/dev/log local0", "Where the server logs what it sent, without the passes."),
+        **_TRUSTED,
+        **_ON_FAILURE,
+    },
 }
 
 
@@ -117,6 +158,8 @@ def _check_value(name: str, value: str, option: Option) -> None:
         raise InvalidParameter(name, f"give one of {', '.join(option.words)}")
     if option.most is not None and not (re.fullmatch("[0-9]{1,9}", value) and int(value) <= option.most):
         raise InvalidParameter(name, f"give a whole number from 0 to {option.most}")
+    if option.host_port and not _HOST_PORT.fullmatch(value):
+        raise InvalidParameter(name, "give host:port, such as 127.0.0.1:8088")
     # A template has braces, and never stands in a configuration.
     if not value or (name != "path" and not _UNSAFE.isdisjoint(value)):
         raise InvalidParameter(name, "is empty or holds what no configuration takes")

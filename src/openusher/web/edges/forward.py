@@ -24,7 +24,7 @@ from openusher.watching import Asked, Verdict
 from openusher.web.asgi import Headers, Respond
 from openusher.web.edges.endpoint import Call
 from openusher.web.edges.question import Question, request_of
-from openusher.web.edges.tickets import carried_ticket
+from openusher.web.edges.tickets import carried_ticket, served_path
 
 COOKIE = "usher"
 _COOKIES = re.compile(rf"(?:^|;)\s*{COOKIE}_[0-9a-f]{{8}}=([^;\s]*)")
@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 
 
 class Viewed(Discreet, frozen=True, kw_only=True):
-    """What a viewer asked a server for: `target` as it came, with its query; `path` as the server serves it; `ip` as
-    text."""
+    """What a viewer asked a server for: `target` as it came, with its query; `ip` as text; `path` as the server serves
+    it, None where that is the target without ticket and query, decoded once."""
 
     target: str
-    path: str
     method: str
     ip: str
+    path: str | None = None
 
 
 class Skin(Protocol):
@@ -96,20 +96,22 @@ class ForwardDoor:
         try:
             viewed = self._skin.read(call)
             ip = parse_address(viewed.ip)
+            carried = carried_ticket(viewed.target)
+            path = served_path(viewed.target, carried) if viewed.path is None else viewed.path
         except KeyError as error:
             name = error.args[0].decode()
             log.warning("edge.header_missing: %s of edge %d; use its configuration as it is", name, call.edge.number)
             raise InvalidParameter(name, "this header is missing") from None
         except ValueError:
             raise InvalidParameter("headers", "no UTF-8, or no address") from None
-        carried, headers = carried_ticket(viewed.target), call.headers
+        headers = call.headers
         agent = headers.get(b"user-agent", b"").decode(errors="replace")
         if len(agent) * 4 > USER_AGENT_BYTES_MAX:
             agent, _ = cut_text(agent, bytes_max=USER_AGENT_BYTES_MAX)
         return Asked(
             edge=call.edge,
             method=viewed.method,
-            path=viewed.path,
+            path=path,
             key=carried.key,
             password=carried.password,
             ip=ip,

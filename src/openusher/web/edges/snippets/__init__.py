@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from typing import NamedTuple
 
 from openusher.model.account import Edge
 from openusher.model.edge import OPTIONS, EdgeKind, option
@@ -22,23 +23,61 @@ _CORS = """\
 _SECTION = re.compile(r"^@if ([a-z_]+)@\n(.*?)^@end@\n", re.MULTILINE | re.DOTALL)
 
 
+class _Form(NamedTuple):
+    """How a kind's configuration is written: the file here that it is made of, and how the proxies stand in it that may
+    say where a viewer is; he is at the right-most address that is none of theirs."""
+
+    file: str
+    # Of an address: `{net}`, or `{address}` and `{bits}`; between two of them: `between`.
+    trusted: str = "{net}"
+    between: str = " "
+
+
+_FORMS = {
+    EdgeKind.NGINX: _Form("nginx.conf", "    set_real_ip_from {net};", "\n"),
+    EdgeKind.ENVOY: _Form("envoy.yaml", '{{ address_prefix: "{address}", prefix_len: {bits} }}', ", "),
+    EdgeKind.CADDY: _Form("Caddyfile"),
+    EdgeKind.HAPROXY: _Form("haproxy.cfg"),
+}
+
+
 def snippet_of(edge: Edge, *, token: str = TOKEN_PLACE) -> str:
     """The configuration with the edge's values in it; empty for a kind that needs none."""
-    if edge.kind == EdgeKind.GENERIC:
+    kind = EdgeKind(edge.kind)
+    form = _FORMS.get(kind)
+    if form is None:
         return ""
-    values = {name: option(edge, name) for name in OPTIONS[EdgeKind(edge.kind)]}
-    values |= {"name": edge.name, "cdn": str(edge.cdn), "token": token, "trusted": _trusted(edge)}
-    values |= {"origins": _origins(edge), "cors": _CORS}
-    values["asks_always"] = "yes" if values["recheck_s"] == "0" else ""
-    text = resources.files(__package__).joinpath(f"{edge.kind}.conf").read_text()
+    values = {"name": edge.name, "cdn": str(edge.cdn), "token": token}
+    for name, known in OPTIONS[kind].items():
+        values[name] = option(edge, name)
+        if known.host_port:
+            values[f"{name}_host"], _, values[f"{name}_port"] = values[name].rpartition(":")
+            values[f"{name}_host"] = values[f"{name}_host"].strip("[]")
+    values["trusted"] = _trusted(edge, form)
+    if kind is EdgeKind.NGINX:
+        values |= {"origins": _origins(edge), "cors": _CORS}
+    values["asks_always"] = "yes" if values.get("recheck_s") == "0" else ""
+    values["fails_open"] = "yes" if values.get("on_failure") == "open" else ""
+    values["fails_closed"] = "" if values["fails_open"] else "yes"
+    values["nobody_trusted"] = "" if values["trusted"] else "yes"
+    text = resources.files(__package__).joinpath(form.file).read_text()
     # A section is there for those that have a value for its option.
     text = _SECTION.sub(lambda found: found[2] if values[found[1]] not in ("", "0") else "", text)
     return _PLACE.sub(lambda place: values[place[1]], text)
 
 
-def _trusted(edge: Edge) -> str:
-    """The proxies that may say where a viewer is: it is at the right-most address that is none of theirs."""
-    return "\n".join(f"    set_real_ip_from {net};" for net in option(edge, "trusted_proxy").split("\n") if net)
+def haproxy_lua() -> str:
+    """What HAProxy loads beside its configuration, the same for all edges."""
+    return resources.files(__package__).joinpath("haproxy.lua").read_text()
+
+
+def _trusted(edge: Edge, form: _Form) -> str:
+    written = []
+    for net in filter(None, option(edge, "trusted_proxy").split("\n")):
+        address, _, bits = net.partition("/")
+        bits = bits or ("128" if ":" in address else "32")
+        written.append(form.trusted.format(net=net, address=address, bits=bits))
+    return form.between.join(written)
 
 
 def _origins(edge: Edge) -> str:
