@@ -1,7 +1,7 @@
 """What servers that ask for each file send, as it came from them, and what it says of the viewer.
 
-Caddy 2.11.7, Envoy 1.40.0, HAProxy 2.6.12 and nginx 1.22.1 were listened to behind the configuration that Usher prints.
-TOKEN stands for the edge's.
+Caddy 2.11.7, Envoy 1.40.0, HAProxy 2.6.12 and nginx 1.22.1 were listened to behind the configuration that Usher prints;
+Traefik's are made after its source, v3, pkg/middlewares/auth/forward.go. TOKEN stands for the edge's.
 """
 
 from __future__ import annotations
@@ -155,5 +155,46 @@ Referer: https://site/
         IN_QUERY,
         "GET",
         "127.0.0.1",
+    ),
+    Asked(
+        "traefik",
+        """\
+GET /e/TOKEN/traefik HTTP/1.1
+Host: 127.0.0.1:36659
+User-Agent: player
+Cookie: a=b
+Referer: https://site/
+X-Forwarded-For: 127.0.0.1
+X-Forwarded-Host: media.example.com
+X-Forwarded-Method: GET
+X-Forwarded-Port: 443
+X-Forwarded-Proto: https
+X-Forwarded-Uri: /t/k/p%7C1/live/cam1/index.m3u8
+Accept-Encoding: gzip
+""",
+        IN_PATH,
+        "GET",
+        "127.0.0.1",
+    ),
+    # trustForwardHeader, behind a trusted proxy: X-Forwarded-* of the viewer's that the proxy let through are gone.
+    Asked(
+        "traefik",
+        """\
+GET /e/TOKEN/traefik HTTP/1.1
+Host: 127.0.0.1:36659
+User-Agent: player
+X-Forwarded-For: 203.0.113.7, 192.0.2.1, 127.0.0.17, 127.0.0.2
+X-Forwarded-Host: media.example.com
+X-Forwarded-Method: GET
+X-Forwarded-Port: 443
+X-Forwarded-Proto: https
+X-Forwarded-Server: edge-1
+X-Forwarded-Uri: /live/cam1/index.m3u8?key=k&_HLS_msn=7&pass=p
+Accept-Encoding: gzip
+""",
+        IN_QUERY,
+        "GET",
+        "192.0.2.1",
+        trusted="127.0.0.2\n127.0.0.16/28",
     ),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -73,6 +74,22 @@ def _haproxy(folder: Path, snippet: str) -> list[str]:
     return [program("haproxy"), "-db", "-f", str(folder / "haproxy.cfg")]
 
 
+def _traefik(folder: Path, snippet: str) -> list[str]:
+    (folder / "usher.yaml").write_text(snippet)
+    # What is to be added to the static configuration stands in the comments.
+    trusted = re.search(r"^# .*trustedIPs: \[ (.*) \]", snippet, re.MULTILINE)
+    nets = trusted[1].replace('"', "").split(", ") if trusted else []
+    port = re.search(r'entryPoints: \[ "port-(\d+)" \]', snippet)
+    assert port is not None
+    return [
+        sys.executable,
+        str(Path(__file__).parent / "traefikstandin.py"),
+        str(folder / "usher.yaml"),
+        port[1],
+        *nets,
+    ]
+
+
 FRONTS = {
     front.kind: front
     for front in (
@@ -107,6 +124,18 @@ FRONTS = {
             ("proxy_read_timeout 5s", "proxy_read_timeout 300ms"),
             has_origin=False,
             yes=range(200, 300),
+        ),
+        # A stand-in, without a log and without a patience of its own.
+        Front(
+            "traefik",
+            lambda folder: [],
+            _traefik,
+            ("", ""),
+            listen="entry_point=port-{port}",
+            yes=range(200, 300),
+            away=500,
+            cuts_query=False,
+            writes_log=False,
         ),
     )
 }

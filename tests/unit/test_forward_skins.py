@@ -19,10 +19,13 @@ from openusher.web.edges.haproxy import HaproxySkin
 from openusher.web.edges.nginx import NginxSkin
 from openusher.web.edges.snippets import TOKEN_PLACE, snippet_of
 from openusher.web.edges.tickets import carried_ticket, served_path
+from openusher.web.edges.traefik import TraefikSkin
 from openusher.web.edges.viewer import viewer_of
 from tests.golden.forward_requests import ASKED, Asked
 
-SKINS: dict[str, Skin] = {skin.kind: skin for skin in (NginxSkin(), EnvoySkin(), CaddySkin(), HaproxySkin())}
+SKINS: dict[str, Skin] = {
+    skin.kind: skin for skin in (NginxSkin(), EnvoySkin(), CaddySkin(), HaproxySkin(), TraefikSkin())
+}
 
 
 def edge_of(kind: str, **options: str) -> Edge:
@@ -201,7 +204,7 @@ def test_a_configuration_has_no_place_left_open(kind: EdgeKind) -> None:
         assert ("2001:db8::1" in text) == ("trusted_proxy" in options and kind != EdgeKind.HAPROXY)
 
 
-@pytest.mark.parametrize("kind", [EdgeKind.CADDY, EdgeKind.NGINX])
+@pytest.mark.parametrize("kind", [EdgeKind.CADDY, EdgeKind.TRAEFIK, EdgeKind.NGINX])
 def test_a_server_that_cannot_open_has_no_such_option(kind: EdgeKind) -> None:
     with pytest.raises(InvalidParameter, match=f"is no option of {kind}"):
         checked_options(kind, {"on_failure": ["open"]})

@@ -17,6 +17,9 @@ from openusher.model.pathmap import DEFAULT_TEMPLATES, PathMap
 
 _OPTION_BYTES_MAX = 8_192
 _CONTROL_URL = re.compile(r"https?://[!->@-~]+")
+# The session's cookie is named so, and for its video; where a server has to know the name, all videos share the second.
+COOKIE = "usher"
+ONE_COOKIE = f"{COOKIE}_00000000"
 RECHECK_S_MAX = 3_600
 # What a configuration file could take for something else.
 _UNSAFE = frozenset("\"'`;{}\\$#\r\n\0")
@@ -33,6 +36,7 @@ class EdgeKind(StrEnum):
     ENVOY = "envoy"
     CADDY = "caddy"
     HAPROXY = "haproxy"
+    TRAEFIK = "traefik"
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -123,6 +127,14 @@ OPTIONS: dict[EdgeKind, dict[str, Option]] = {
         "log": Option("/dev/log local0", "Where the server logs what it sent, without the passes."),
         **_TRUSTED,
         **_ON_FAILURE,
+    },
+    EdgeKind.TRAEFIK: {
+        **_WATCHED,
+        "usher": _PROXY["usher"],
+        "origin": _PROXY["origin"],
+        "entry_point": Option("websecure", "The entry point that the media are at, as Traefik calls it."),
+        "server_name": Option("", "The media's host name; without it every."),
+        **_TRUSTED,
     },
 }
 

@@ -17,6 +17,7 @@ class CaddySkin:
     proxy's address; of others it takes the address alone."""
 
     kind = EdgeKind.CADDY
+    has_one_cookie = False
 
     def read(self, call: Call) -> Viewed:
         headers = call.headers

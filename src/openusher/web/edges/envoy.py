@@ -16,6 +16,7 @@ class EnvoySkin:
     """The only one whose questions come by the viewer's method, so that those of a HEAD take the longer way."""
 
     kind = EdgeKind.ENVOY
+    has_one_cookie = False
 
     def read(self, call: Call) -> Viewed:
         return Viewed(target=call.target, method=call.method, ip=call.headers[b"x-real-ip"].decode())

@@ -15,7 +15,7 @@ from openusher.errors import Busy, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.address import parse_address
 from openusher.model.attempt import AttemptRequest
 from openusher.model.discreet import Discreet
-from openusher.model.edge import EdgeKind, option
+from openusher.model.edge import COOKIE, ONE_COOKIE, EdgeKind, option
 from openusher.model.limits import USER_AGENT_BYTES_MAX, cut_text
 from openusher.model.pathmap import Meaning
 from openusher.sessionbook import Live
@@ -26,7 +26,6 @@ from openusher.web.edges.endpoint import Call
 from openusher.web.edges.question import Question, request_of
 from openusher.web.edges.tickets import carried_ticket, served_path
 
-COOKIE = "usher"
 _COOKIES = re.compile(rf"(?:^|;)\s*{COOKIE}_[0-9a-f]{{8}}=([^;\s]*)")
 _REASON = b"x-usher-reason"
 # Whatever a server's other settings say of answers without a date of expiry.
@@ -50,6 +49,8 @@ class Skin(Protocol):
     """What one kind of server makes of a viewer's request."""
 
     kind: EdgeKind
+    # Whether the server hands on cookies of names that it knows beforehand.
+    has_one_cookie: bool
 
     def read(self, call: Call) -> Viewed:
         """What the viewer asked for. Raises InvalidParameter, KeyError for a header that is missing, ValueError."""
@@ -133,7 +134,8 @@ class ForwardDoor:
         if not asked.has_ticket_in_path:
             text = self._usher.watching.book.cookie_of(live)
             if text not in asked.cookies:
-                cookie = _cookie(text, asked, live.session.base, self._usher.session_resume_s)
+                name = ONE_COOKIE if self._skin.has_one_cookie else _cookie_name(live.session.base)
+                cookie = _cookie(name, text, asked, self._usher.session_resume_s)
                 return 200, b"", [(b"set-cookie", cookie), _NEVER_KEPT]
         recheck_s = asked.edge.options.get("recheck_s", "0")
         if recheck_s == "0" or not _is_keepable(verdict, live):
@@ -165,10 +167,14 @@ def _cookies(header: bytes) -> tuple[str, ...]:
     return tuple(_COOKIES.findall(header.decode("latin-1")))
 
 
-def _cookie(text: str, asked: Asked, base: str, max_age_s: int) -> bytes:
-    """For the start's folder as the player spelled it, and by a name for each video: several may lie in one folder."""
+def _cookie_name(base: str) -> str:
+    """One for each video: several may lie in one folder."""
+    return f"{COOKIE}_{blake2b(base.encode(), digest_size=4).hexdigest()}"
+
+
+def _cookie(name: str, text: str, asked: Asked, max_age_s: int) -> bytes:
+    """For the start's folder as the player spelled it."""
     folder = asked.raw_path[: asked.raw_path.rfind("/") + 1]
-    name = f"{COOKIE}_{blake2b(base.encode(), digest_size=4).hexdigest()}"
     secure = "; Secure" if option(asked.edge, "cookie_secure") == "on" else ""
     same_site = option(asked.edge, "cookie_same_site")
     if same_site == "None":

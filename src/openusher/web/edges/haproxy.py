@@ -16,6 +16,7 @@ class HaproxySkin:
     """All of its headers are the file's own, but for cookie, user agent and referer."""
 
     kind = EdgeKind.HAPROXY
+    has_one_cookie = False
 
     def read(self, call: Call) -> Viewed:
         headers = call.headers

@@ -7,7 +7,7 @@ from importlib import resources
 from typing import NamedTuple
 
 from openusher.model.account import Edge
-from openusher.model.edge import OPTIONS, EdgeKind, option
+from openusher.model.edge import ONE_COOKIE, OPTIONS, EdgeKind, option
 
 TOKEN_PLACE = "THE-TOKEN-OF-THIS-EDGE"
 _PLACE = re.compile(r"@([a-z_]+)@")
@@ -38,6 +38,7 @@ _FORMS = {
     EdgeKind.ENVOY: _Form("envoy.yaml", '{{ address_prefix: "{address}", prefix_len: {bits} }}', ", "),
     EdgeKind.CADDY: _Form("Caddyfile"),
     EdgeKind.HAPROXY: _Form("haproxy.cfg"),
+    EdgeKind.TRAEFIK: _Form("traefik.yaml", '"{net}"', ", "),
 }
 
 
@@ -60,6 +61,8 @@ def snippet_of(edge: Edge, *, token: str = TOKEN_PLACE) -> str:
     values["fails_open"] = "yes" if values.get("on_failure") == "open" else ""
     values["fails_closed"] = "" if values["fails_open"] else "yes"
     values["nobody_trusted"] = "" if values["trusted"] else "yes"
+    values["host_rule"] = f" && Host(`{values['server_name']}`)" if values.get("server_name") else ""
+    values["cookie"] = ONE_COOKIE
     text = resources.files(__package__).joinpath(form.file).read_text()
     # A section is there for those that have a value for its option.
     text = _SECTION.sub(lambda found: found[2] if values[found[1]] not in ("", "0") else "", text)
