@@ -136,7 +136,44 @@ class NginxDoor:
         return Sent("GET", "/v1/edges/nginx", headers, bearer=True)
 
 
-DOORS: list[DoorBench] = [GenericDoor(), NginxDoor()]
+class UrlDoor(NginxDoor):
+    """Servers that say which URL a viewer asked for, and not which file they serve: in headers of these names."""
+
+    def __init__(self, kind: EdgeKind, *, uri: str, method: str, address: str, path: str = "/v1/edges/{kind}") -> None:
+        self.kind = kind.value
+        self._uri, self._method, self._address = uri, method, address
+        self._path = path.replace("{kind}", self.kind)
+
+    def _sent(self, play: Play, file: str) -> Sent:
+        of_nginx = super()._sent(play, file).headers
+        headers = {
+            self._uri: of_nginx["x-original-uri"],
+            self._method: "GET",
+            self._address: play.ip,
+            "user-agent": "player",
+        }
+        return Sent("GET", self._path, headers, bearer="{token}" not in self._path)
+
+
+class EnvoyDoor(NginxDoor):
+    """Envoy's `ext_authz`: the viewer's URL is in its own, behind a prefix."""
+
+    kind = EdgeKind.ENVOY.value
+
+    def _sent(self, play: Play, file: str) -> Sent:
+        target = super()._sent(play, file).headers["x-original-uri"]
+        return Sent("GET", f"/v1/edges/envoy{target}", {"x-real-ip": play.ip, "user-agent": "player"}, bearer=True)
+
+
+_FORWARDED = {"uri": "x-forwarded-uri", "method": "x-forwarded-method", "address": "x-forwarded-for"}
+DOORS: list[DoorBench] = [
+    GenericDoor(),
+    NginxDoor(),
+    EnvoyDoor(),
+    UrlDoor(EdgeKind.CADDY, **_FORWARDED),
+    UrlDoor(EdgeKind.HAPROXY, uri="x-original-uri", method="x-original-method", address="x-forwarded-for"),
+    UrlDoor(EdgeKind.TRAEFIK, **_FORWARDED, path="/e/{token}/{kind}"),
+]
 
 
 class Node:
