@@ -97,7 +97,7 @@ FRONTS = {
             "caddy",
             lambda folder: [f"log={folder}/access.log", "bind=127.0.0.1"],
             _caddy,
-            ("response_header_timeout 5s", "response_header_timeout 300ms"),
+            ("response_header_timeout 5s", "response_header_timeout 1s"),
             # With its scheme, for which Caddy gets no certificate.
             listen="listen=http://127.0.0.1:{port}",
             has_origin=False,
@@ -106,7 +106,7 @@ FRONTS = {
             "envoy",
             lambda folder: [f"log={folder}/access.log"],
             _envoy,
-            ("timeout: 5s", "timeout: 0.3s"),
+            ("timeout: 5s", "timeout: 1s"),
             can_open=True,
         ),
         Front(
@@ -114,14 +114,14 @@ FRONTS = {
             # It logs to a socket, or as here to where it says what it has to say.
             lambda folder: [f"lua={folder}/usher.lua", "log=stdout format raw local0"],
             _haproxy,
-            (" 1000\n", " 100\n"),
+            (" 1000\n", " 300\n"),
             can_open=True,
         ),
         Front(
             "nginx",
             lambda folder: [f"log={folder}/usher.log", f"error_log={folder}/usher-error.log"],
             nginx_command,
-            ("proxy_read_timeout 5s", "proxy_read_timeout 300ms"),
+            ("proxy_read_timeout 5s", "proxy_read_timeout 1s"),
             has_origin=False,
             yes=range(200, 300),
         ),

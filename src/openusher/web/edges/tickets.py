@@ -52,10 +52,10 @@ def served_path(target: str, carried: Carried) -> str:
     Raises InvalidParameter where not every server would find the same, its ticket included: an encoded slash or a dot
     segment there would move the place where the file's path begins.
     """
-    path = decoded_path(carried.path)
-    if carried.in_path:
-        decoded_path(target)
-    return path
+    if not carried.in_path:
+        return decoded_path(carried.path)
+    # No slash is encoded in what is taken, so that it has the parts of the raw one.
+    return "/" + decoded_path(target).split("/", 4)[4]
 
 
 def _password(part: str) -> str:
