@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -193,3 +195,43 @@ def test_haproxy_asks_for_the_path_of_a_whole_url_too(node: Node, media: Path, o
         answer = site.raw(site.in_path(ticket, LIVE))
 
     assert b"EXTM3U" in answer
+
+
+HTTP_2 = {
+    "caddy": ("\tlog default {", "\tservers {\n\t\tprotocols h1 h2c\n\t}\n\tlog default {"),
+    "envoy": ("", ""),
+    "haproxy": ("    bind 127.0.0.1:{port}\n", "    bind 127.0.0.1:{port} proto h2\n"),
+}
+
+
+@pytest.mark.parametrize("kind", HTTP_2)
+def test_over_http_2_a_view_is_the_same(kind: str, node: Node, media: Path, origin: Origin, tmp_path: Path) -> None:
+    """Its URLs come in parts, and its cookies one by one."""
+
+    def speaking_http_2(snippet: str) -> str:
+        old, new = HTTP_2[kind]
+        port = re.search(r"bind 127.0.0.1:(\d+)", snippet)
+        old, new = (text.replace("{port}", port[1] if port else "") for text in (old, new))
+        assert old in snippet
+        return snippet.replace(old, new, 1) if old else snippet
+
+    with fronted(FRONTS[kind], node, media, origin, tmp_path / kind, changed=speaking_http_2) as site:
+
+        def get(url: str, *headers: str) -> str:
+            sent = [argument for header in headers for argument in ("-H", header)]
+            command = ["curl", "-sS", "-i", "--path-as-is", "--http2-prior-knowledge", "-m", "10", *sent, url]
+            return subprocess.run(command, capture_output=True, timeout=20, check=True).stdout.decode("latin-1")
+
+        ticket = site.ticket(video="cam1", uses=0)
+        assert "EXTM3U" in get(site.in_path(ticket, LIVE))
+        first = get(site.in_query(ticket, LIVE))
+        cookie = re.search(r"set-cookie: ([^;]+)", first)
+        assert first.startswith("HTTP/2 200")
+        assert cookie is not None
+        for cookies in ((cookie[1], "theme=dark"), ("theme=dark", cookie[1], "a=b")):
+            headers = [f"Cookie: {each}" for each in cookies]
+            assert get(f"{site.url}/live/cam1/segment001.ts", *headers).startswith("HTTP/2 200"), cookies
+            assert "not a byte" not in get(f"{site.url}/live/cam1/../secret/index.m3u8", *headers)
+        assert "x-usher-reason: Invalid IP Address" in get(
+            site.in_path(site.ticket(ip="192.0.2.1"), LIVE), "X-Forwarded-For: 192.0.2.1", "X-Real-IP: 192.0.2.1"
+        )
