@@ -54,7 +54,8 @@ def test_the_cookie_arrives_and_opens_its_own_video_only(door: Site) -> None:
     for file in (SEGMENT, LIVE, "live/cam1/low/segment003.ts"):
         answer = door.get(file, Cookie=f"theme=dark; {cookie}")
         assert (answer.status, answer.headers.get("set-cookie")) == (200, None), file
-    assert "private" in first.headers["cache-control"]
+    assert "private, no-cache" in first.headers["cache-control"]
+    assert "private, no-cache" in door.get(door.in_path(ticket, SEGMENT)).headers["cache-control"]
     for file in ("live/cam10/segment000.ts", "live/cam10/index.m3u8"):
         assert door.get(file, Cookie=cookie).status == 403
     assert door.get(SEGMENT, Cookie=cookie[:-1]).status == 403

@@ -7,7 +7,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,11 @@ from tests.nodes import Node
 from tests.servers.askedusher import AskedUsher, asked_usher
 from tests.servers.fronts import FRONTS, Front, Origin, fronted
 from tests.servers.guarded import LIVE, Site
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.client
 
+SEGMENT = "live/cam1/segment000.ts"
 TRUSTED = ("trusted_proxy=127.0.0.2", "trusted_proxy=127.0.0.16/28", "trusted_proxy=2001:db8::/32")
 
 
@@ -235,3 +237,28 @@ def test_over_http_2_a_view_is_the_same(kind: str, node: Node, media: Path, orig
         assert "x-usher-reason: Invalid IP Address" in get(
             site.in_path(site.ticket(ip="192.0.2.1"), LIVE), "X-Forwarded-For: 192.0.2.1", "X-Real-IP: 192.0.2.1"
         )
+
+
+def test_who_watches_goes_on_once_a_killed_node_is_back(media: Path, origin: Origin, tmp_path: Path) -> None:
+    node = Node(tmp_path / "data", "--log", "ledger", "--port", str(free_port())).start()
+    try:
+        with ExitStack() as stack:
+            sites = {
+                kind: stack.enter_context(fronted(front, node, media, origin, tmp_path / kind))
+                for kind, front in FRONTS.items()
+            }
+            tickets = {kind: site.ticket() for kind, site in sites.items()}
+            for kind, site in sites.items():
+                assert site.get(site.in_path(tickets[kind], LIVE)).status == 200
+            node.kill()
+            for kind, site in sites.items():
+                assert site.get(site.in_path(tickets[kind], SEGMENT)).status == FRONTS[kind].away
+            node.start()
+            for kind, site in sites.items():
+                deadline = time.monotonic() + 10
+                while site.get(site.in_path(tickets[kind], SEGMENT)).status != 200:
+                    assert time.monotonic() < deadline, kind
+                    time.sleep(0.05)
+                assert site.counts(tickets[kind]) == (1, 0)
+    finally:
+        node.stop()

@@ -39,6 +39,7 @@ class Settings:
         self.cut = re.compile(one(r'replacePathRegex: \{ regex: "([^"]+)"'))
         self.origin = urlsplit(one(r'servers: \[ \{ url: "([^"]+)"'))
         self.taken_away = [name.lower() for name in re.findall(r'^ +([\w-]+): ""$', text, re.MULTILINE)]
+        self.cache_control = one(r'Cache-Control: "([^"]+)"')
         self.methods = re.findall(r"Method\(`(\w+)`\)", text)
         assert "[ usher-before, usher-ask, usher-cut, usher-after ]" in text
 
@@ -98,7 +99,7 @@ def handler_of(settings: Settings, trusted: list[str]) -> type[BaseHTTPRequestHa
                 fields.pop(name, None)
             kept = [(n, value) for n, values in fields.items() if n not in HOP_BY_HOP for value in values]
             status, said, body = fetch(settings.origin.netloc, self.command, path + mark + query, kept)
-            own = [("Cache-Control", "private"), ("Referrer-Policy", "no-referrer")]
+            own = [("Cache-Control", settings.cache_control), ("Referrer-Policy", "no-referrer")]
             kept = [(n, v) for n, v in said if n.lower() not in (*HOP_BY_HOP, "cache-control", "referrer-policy")]
             self.answer(status, [*kept, *cookies, *own], body)
 
