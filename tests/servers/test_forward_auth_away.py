@@ -147,14 +147,18 @@ def test_what_is_asked_and_what_is_answered(
             assert not any(name in asked for name in ("forged", "range:")), asked
 
 
-@pytest.mark.parametrize("kind", [front.kind for front in FRONTS.values() if front.has_origin])
+@pytest.mark.parametrize("kind", ["caddy", *(front.kind for front in FRONTS.values() if front.has_origin)])
 def test_the_origin_is_asked_for_the_file_and_sees_no_pass(
     kind: str, node: Node, media: Path, origin: Origin, tmp_path: Path
 ) -> None:
-    with (
-        asked_usher() as behind,
-        fronted(FRONTS[kind], node, media, Origin(behind.address, origin.log), tmp_path / kind) as site,
-    ):
+    with asked_usher() as behind, ExitStack() as stack:
+
+        def changed(snippet: str) -> str:
+            # As its page says that it may be.
+            return snippet.replace("\t\tfile_server\n", f"\t\treverse_proxy {behind.address}\n")
+
+        there = Origin(behind.address, origin.log)
+        site = stack.enter_context(fronted(FRONTS[kind], node, media, there, tmp_path / kind, changed=changed))
         ticket = site.ticket(password="a-pass-to-look-for", uses=0)
         for url in (
             site.in_path(ticket, LIVE),
