@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: run serve test test-quick crash bench bench-followup lint format clean packages
+.PHONY: run serve test test-quick crash bench bench-followup lint format clean packages players
 
 run: $(READY)
 	@$(BIN)/usher demo
@@ -14,7 +14,7 @@ serve: $(READY)
 	@$(BIN)/usher serve
 
 test: $(TESTREADY) packages
-	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory players lint
 	@$(BIN)/pytest
 
 # Under a minute, without Debian packages: the rules, the protocol, the ledger.
@@ -51,6 +51,10 @@ clean:
 # Debian packages that tests need, only those that are missing.
 packages:
 	@./tests/install-packages
+
+# hls.js and dash.js, which browsers run in tests; npm is one of the packages.
+players: $(TESTREADY)
+	@./tests/install-players $(VENV)/players
 
 $(READY): pyproject.toml
 	@./tests/check-python $(PYTHON)

@@ -27,7 +27,7 @@ class Named(Discreet, frozen=True, kw_only=True):
     `video`, `key` and `password` are given, its session must have them; None means any."""
 
     client: str = ""
-    session: str = ""
+    session_id: str = ""
     app: str | None = None
     video: str | None = None
     key: str | None = None
@@ -168,8 +168,8 @@ class Connecting:
         await self._watching.end(lives, EndedBy.STOPPED)
 
     def _named(self, edge: Edge, named: Named) -> list[Live]:
-        if named.session:
-            live = self._book.by_id(edge, named.session)
+        if named.session_id:
+            live = self._book.by_id(edge, named.session_id)
             known = [live] if live is not None else []
         else:
             known = self._known(edge, named.client)

@@ -9,6 +9,7 @@ import pytest
 
 from openusher.ledger.base import Ledger
 from tests.conformance.asking import new_account
+from tests.conformance.doors import DOORS, DoorBench, Node, node_with
 from tests.conformance.ledgers import LEDGERS, Fault, LedgerBench
 
 
@@ -33,3 +34,16 @@ async def ledger(bench: LedgerBench) -> AsyncIterator[Ledger]:
     yield opened
     bench.fault = Fault.NONE
     await opened.close()
+
+
+@pytest.fixture(params=DOORS, ids=lambda door: door.kind)
+def door(request: pytest.FixtureRequest) -> DoorBench:
+    made: DoorBench = request.param
+    return made
+
+
+@pytest.fixture
+async def node(door: DoorBench, tmp_path: Path) -> AsyncIterator[Node]:
+    """A node that is asked by such a server."""
+    async with node_with(door, tmp_path) as opened:
+        yield opened

@@ -21,7 +21,7 @@ from tests.conformance.asking import NOON_MS
 from tests.conftest import Promise
 from tests.doors.doornode import CDN, DoorNode
 from tests.golden import mediamtx, srs
-from tests.oracles.connection_model import Model, Question, Ticket
+from tests.oracles.hook_model import Model, Question, Ticket
 
 T = TypeVar("T")
 EXAMPLES, STEPS = 25, 40

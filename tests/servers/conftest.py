@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.nodes import Node, running_node
-from tests.servers.guarded import FILM, SECONDS, Site, guarded
+from tests.servers.fronts import FRONTS, Front, Origin, fronted, running_origin
+from tests.servers.guarded import FILM, SECONDS, SECRET, Site, guarded
 from tests.servers.media import make_dash, make_film, make_hls
+
+_YEARS_AGO_S = 1_500_000_000
 
 
 @pytest.fixture(scope="package")
@@ -19,10 +23,18 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_hls(made / "live" / camera, seconds=SECONDS)
     make_hls(made / "live" / "cam1" / "low", seconds=SECONDS)
     make_hls(made / "live" / "fmp4", seconds=SECONDS, fmp4=True)
+    make_hls(made / "live" / "ranges", seconds=SECONDS, one_file=True)
     make_dash(made / "live" / "dash1", seconds=SECONDS)
     (made / "vod").mkdir()
     make_film(made / FILM, seconds=SECONDS)
     make_film(made / "vod" / "other.mp4", seconds=2)
+    # What no ticket but its own may show a byte of; and a name that has to be encoded.
+    for name in ("live/secret/index.m3u8", "live/secret/segment000.ts", "vod/100% why? #1.mp4"):
+        (made / name).parent.mkdir(exist_ok=True)
+        (made / name).write_bytes(SECRET)
+    for file in made.rglob("*.*"):
+        # As in a library: the older a file, the longer browsers keep it without asking.
+        os.utime(file, (_YEARS_AGO_S, _YEARS_AGO_S))
     return made
 
 
@@ -30,6 +42,27 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with running_node(tmp_path_factory.mktemp("node") / "data", "--log", "ledger") as started:
         yield started
+
+
+@pytest.fixture(scope="package")
+def origin(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Origin]:
+    with running_origin(media, tmp_path_factory.mktemp("origin")) as started:
+        yield started
+
+
+@pytest.fixture(scope="package", params=FRONTS)
+def front(request: pytest.FixtureRequest) -> Front:
+    """Each kind of server in turn."""
+    return FRONTS[request.param]
+
+
+@pytest.fixture(scope="package")
+def door(
+    front: Front, node: Node, media: Path, origin: Origin, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """Media behind a server of that kind."""
+    with fronted(front, node, media, origin, tmp_path_factory.mktemp(front.kind)) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="package")

@@ -6,20 +6,24 @@ import base64
 import http.client
 import itertools
 import json
+import re
+import socket
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from tests.nodes import Node, usher
-from tests.servers.nginx import Nginx, running_nginx
+from tests.servers.nginx import running_nginx
 from tests.servers.ports import free_port
+from tests.servers.tls import Certificate
 from tests.sevuclient import Account
 
 # The media that conftest.py makes.
 SECONDS = 20
 LIVE, DASH, FILM = "live/cam1/index.m3u8", "live/dash1/manifest.mpd", "vod/film.mp4"
+SECRET = b"not a byte of this without its ticket\n"
 
 _numbers = itertools.count(1)
 
@@ -37,13 +41,20 @@ def cookie_of(answer: Answer) -> str:
     return answer.headers["set-cookie"].partition(";")[0]
 
 
-class Site:
-    """A publisher's site: its node, its account, and the nginx with its media."""
+class Server(Protocol):
+    """What guards the media. All that it writes is in `folder`."""
 
-    def __init__(self, node: Node, account: Account, nginx: Nginx, url: str, edge: int) -> None:
+    @property
+    def folder(self) -> Path: ...
+
+
+class Site:
+    """A publisher's site: its node, its account, and the server that guards its media."""
+
+    def __init__(self, node: Node, account: Account, server: Server, url: str, edge: int) -> None:
         self.node = node
         self.account = account
-        self.nginx = nginx
+        self.server = server
         self.url = url
         self.edge = edge
 
@@ -104,6 +115,29 @@ class Site:
         finally:
             connection.close()
 
+    @property
+    def address(self) -> tuple[str, int]:
+        parts = urllib.parse.urlsplit(self.url)
+        return parts.hostname or "", parts.port or 80
+
+    def raw(self, target: str, *headers: str) -> bytes:
+        """All bytes of the answer to a GET of `target`, sent as it is written, even where no client would."""
+        host, port = self.address
+        lines = [f"GET {target} HTTP/1.1", f"Host: {host}:{port}", "User-Agent: player", "Connection: close", *headers]
+        with socket.create_connection(self.address, timeout=20) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            answer = b""
+            while not _is_whole(answer) and (part := connection.recv(65536)):
+                answer += part
+            return answer
+
+
+def _is_whole(answer: bytes) -> bool:
+    """By its length, where it has one: some servers hang up late after what they do not understand."""
+    head, end, body = answer.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\ncontent-length: *([0-9]+)", head, re.IGNORECASE)
+    return bool(end) and length is not None and len(body) >= int(length[1])
+
 
 @contextmanager
 def guarded(
@@ -113,23 +147,31 @@ def guarded(
     *options: str,
     name: str = "nginx",
     changed: Callable[[str], str] = lambda snippet: snippet,
+    certificate: Certificate | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[Site]:
-    """An account of its own on `node`, and an nginx in front of `media` that asks it, by its edge's configuration."""
+    """An account of its own on `node`, and an nginx in front of `media` that asks it, by its edge's configuration.
+
+    With a `certificate` it is reached over TLS; `host` is a name of 127.0.0.1 for the site's URL.
+    """
     account = node.create_account(f"site-{folder.name}-{name}")
     port = free_port()
     folder.mkdir(exist_ok=True)
     told = [
         f"usher={node.url.removeprefix('http://')}",
-        f"listen=127.0.0.1:{port}",
+        f"listen=127.0.0.1:{port}{' ssl' if certificate else ''}",
         f"root={media}",
         f"log={folder}/usher.log",
         f"error_log={folder}/usher-error.log",
-        "cookie_secure=off",
         *options,
     ]
+    if certificate:
+        told += [f"certificate={certificate.chain}", f"certificate_key={certificate.key}"]
+    else:
+        told += ["cookie_secure=off"]
     flags = [flag for option in told for flag in ("--option", option)]
     made = usher("edge", "create", str(account.cdn), "--kind", "nginx", *flags, "--data", str(node.data), "--json")
     assert made.returncode == 0, made.stderr
     edge = json.loads(made.stdout)
     with running_nginx(folder, changed(edge["snippet"]), [port]) as nginx:
-        yield Site(node, account, nginx, f"http://127.0.0.1:{port}", edge["edge"])
+        yield Site(node, account, nginx, f"{'https' if certificate else 'http'}://{host}:{port}", edge["edge"])

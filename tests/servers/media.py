@@ -26,13 +26,15 @@ _QUIET = ("-hide_banner", "-nostdin", "-nostats", "-loglevel", "warning")
 # --- made -----------------------------------------------------------------------------------------------------------
 
 
-def make_hls(folder: Path, *, seconds: int, segment_s: int = 2, fmp4: bool = False) -> Path:
+def make_hls(folder: Path, *, seconds: int, segment_s: int = 2, fmp4: bool = False, one_file: bool = False) -> Path:
     """Write a VOD playlist `index.m3u8` with its segments into `folder`, and return the playlist.
 
-    Segments are `segment000.ts` and so on; with `fmp4` they are `segment000.m4s` and so on, after one `init.mp4`.
+    Segments are `segment000.ts` and so on; with `fmp4` they are `segment000.m4s` and so on, after one `init.mp4`. With
+    `one_file` they are ranges of `whole.ts`.
     """
     kind = ["-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", "init.mp4"] if fmp4 else []
-    segments = folder / ("segment%03d.m4s" if fmp4 else "segment%03d.ts")
+    kind += ["-hls_flags", "single_file"] if one_file else []
+    segments = folder / ("whole.ts" if one_file else "segment%03d.m4s" if fmp4 else "segment%03d.ts")
     form = ["-f", "hls", "-hls_time", str(segment_s), "-hls_playlist_type", "vod", *kind]
     return _make(folder / "index.m3u8", [*form, "-hls_segment_filename", str(segments)], seconds, segment_s)
 

@@ -72,8 +72,7 @@ def running_nginx(folder: Path, http: str, ports: Sequence[int]) -> Iterator[Ngi
     for log in ("error.log", "access.log", "nginx.pid"):
         # What an earlier one left would be read as this one's.
         (folder / log).unlink(missing_ok=True)
-    (folder / "nginx.conf").write_text(_configuration(folder, http))
-    command = [_program(), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
+    command = nginx_command(folder, http)
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=_START_S_MAX, check=False)
     assert checked.returncode == 0, f"nginx refuses its configuration:\n{checked.stderr}"
     # A group of its own, so that the workers can be killed with a master that does not stop.
@@ -90,6 +89,12 @@ def running_nginx(folder: Path, http: str, ports: Sequence[int]) -> Iterator[Ngi
         yield nginx
     finally:
         nginx.stop()
+
+
+def nginx_command(folder: Path, http: str) -> list[str]:
+    """Write the configuration into `folder`, and say what runs an nginx by it."""
+    (folder / "nginx.conf").write_text(_configuration(folder, http))
+    return [_program(), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
 
 
 def _program() -> str:

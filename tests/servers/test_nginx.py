@@ -281,7 +281,7 @@ def test_a_pass_is_in_no_log_when_things_go_wrong_either(site: Site) -> None:
     assert site.get(site.in_path(ticket, "live/cam1/missing.ts")).status == 404
     for end in ("", "/"):
         assert site.get(f"t/{ticket['key']}/a-pass-for-errors{end}").status == 404
-    written = [file.read_text() for file in site.nginx.folder.glob("*.log")]
+    written = [file.read_text() for file in site.server.folder.glob("*.log")]
     assert "a-pass-for-errors" not in "".join(written)
 
 

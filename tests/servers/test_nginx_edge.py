@@ -151,9 +151,11 @@ def test_neither_pass_nor_token_is_in_a_log(site: Site) -> None:
         site.get(url)
     site.get(site.in_query({**ticket, "key": "%ff"}, "live/%zz/index.m3u8"))
     written = site.node.log_file.read_text() + "".join(
-        file.read_text() for file in (site.nginx.folder / "usher.log", site.nginx.folder / "error.log") if file.exists()
+        file.read_text()
+        for file in (site.server.folder / "usher.log", site.server.folder / "error.log")
+        if file.exists()
     )
-    token = re.search(r"Bearer ([\w-]+)", (site.nginx.folder / "nginx.conf").read_text())
+    token = re.search(r"Bearer ([\w-]+)", (site.server.folder / "nginx.conf").read_text())
 
     assert "GET /live/cam1/index.m3u8" in written
     assert token is not None

@@ -12,6 +12,7 @@ from openusher.cli.options import AsJson, Data, settings_of
 from openusher.cli.output import EXITS, Exit, err, fail, out, print_fields, print_json, print_table
 from openusher.model.edge import CONTROL, OPTIONS, EdgeKind
 from openusher.settings import Settings
+from openusher.web.edges.snippets import haproxy_lua
 
 app = typer.Typer(
     help="Make and look after edges: the media servers that ask.\n\nExample: usher edge create 158 --kind nginx",
@@ -101,6 +102,16 @@ def snippet(edge: Number, data: Data = None) -> None:
     if not found["snippet"]:
         fail(f"edge {edge} is of kind {found['kind']}, which needs no configuration of ours", Exit.NO)
     out.print(found["snippet"], markup=False, end="")
+
+
+@app.command("lua", epilog=EXITS)
+def lua() -> None:
+    """Print the Lua file by which HAProxy asks, the same for all edges.
+
+    \b
+    Example: usher edge lua > /etc/haproxy/usher.lua
+    """
+    out.print(haproxy_lua(), markup=False, end="")
 
 
 @app.command("test-path", short_help="Show what a URL means to an edge.", epilog=EXITS)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 # A user filter may be a whole pass: one without a `|` names itself.
-_HIDDEN = frozenset({"password", "user", "secret", "replay_digest", "token", "query"})
+_HIDDEN = frozenset({"password", "user", "secret", "replay_digest", "session_id"})
+# What a request says may hold passes and tokens.
+_HIDDEN |= {"target", "headers", "body", "cookies", "token", "query"}
 
 
 class Discreet(msgspec.Struct, frozen=True):

@@ -17,9 +17,15 @@ from openusher.model.pathmap import DEFAULT_TEMPLATES, PathMap
 
 _OPTION_BYTES_MAX = 8_192
 _CONTROL_URL = re.compile(r"https?://[!->@-~]+")
+# The session's cookie is named so, and for its video; where a server has to know the name, all videos share the second.
+COOKIE = "usher"
+ONE_COOKIE = f"{COOKIE}_00000000"
 RECHECK_S_MAX = 3_600
 # What a configuration file could take for something else.
 _UNSAFE = frozenset("\"'`;{}\\$#\r\n\0")
+# As browsers write it: in lower case, and without the port that goes without saying.
+_ORIGIN = re.compile(r"\*|(?!http:.*:80$|https:.*:443$)https?://[a-z0-9.-]+(:[1-9][0-9]{0,4})?")
+_HOST_PORT = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
 
 class EdgeKind(StrEnum):
@@ -27,19 +33,24 @@ class EdgeKind(StrEnum):
 
     GENERIC = "generic"
     NGINX = "nginx"
+    ENVOY = "envoy"
+    CADDY = "caddy"
+    HAPROXY = "haproxy"
+    TRAEFIK = "traefik"
     SRS = "srs"
     MEDIAMTX = "mediamtx"
 
 
 class Option(msgspec.Struct, frozen=True):
     """An option of some kinds of edge: its default, and what it does. It takes these `words`, or a whole number up to
-    `most`, or any text. The values of one that is given `many` times stand on a line each."""
+    `most`, or a `host_port`, or any text. The values of one that is given `many` times stand on a line each."""
 
     default: str
     help: str
     words: tuple[str, ...] = ()
     many: bool = False
     most: int | None = None
+    host_port: bool = False
 
 
 _WATCHED = {
@@ -53,6 +64,13 @@ _SERVER = {
     "usher": Option("127.0.0.1:8088", "Where the server reaches this node: host:port."),
     "listen": Option("80", "What the server listens on."),
     "server_name": Option("_", "The media's host names."),
+    "certificate": Option("", "The file of the server's certificate, for a listen with ssl."),
+    "certificate_key": Option("", "The file of its key."),
+    "cors_origin": Option(
+        "",
+        "A site whose pages play the media from another host: https://www.example.com. * is any, without cookies.",
+        many=True,
+    ),
     "root": Option("/srv/media", "The folder of the media."),
     "recheck_s": Option(
         "0",
@@ -63,6 +81,18 @@ _SERVER = {
     "log": Option("/var/log/nginx/usher.log", "Where the server logs what it sent, without the passes in the URLs."),
     "error_log": Option("/var/log/nginx/usher-error.log", "Where it logs what it could not do."),
     "trusted_proxy": Option("", "A net of a CDN or balancer in front, whose X-Forwarded-For is believed.", many=True),
+}
+_TRUSTED = {"trusted_proxy": _SERVER["trusted_proxy"]}
+# Of a proxy whose media lie on a server behind it.
+_PROXY = {
+    "usher": Option("127.0.0.1:8088", "Where the server reaches this node: host:port.", host_port=True),
+    "listen": Option("0.0.0.0:80", "The address and port that the server listens on.", host_port=True),
+    "origin": Option("127.0.0.1:8080", "The server behind that has the media: host:port.", host_port=True),
+}
+_ON_FAILURE = {
+    "on_failure": Option(
+        "closed", "Who gets in while Usher gives no answer: nobody, or with open everybody.", ("closed", "open")
+    ),
 }
 # Of servers that ask about a connection, and can be told to drop it.
 CONTROL, PUBLISH_PASSWORD = "control", "publish_password"
@@ -93,6 +123,38 @@ OPTIONS: dict[EdgeKind, dict[str, Option]] = {
         "app": Option("live", "The app of a path in one part, such as cam1; of live/cam1 it is live."),
         "api": Option("127.0.0.1:9997", "What MediaMTX's control API listens on."),
     },
+    EdgeKind.ENVOY: {
+        **_WATCHED,
+        **_PROXY,
+        "log": Option("/dev/stdout", "The file in which the server logs what it sent, without the passes."),
+        **_TRUSTED,
+        **_ON_FAILURE,
+    },
+    EdgeKind.CADDY: {
+        **_WATCHED,
+        "usher": _PROXY["usher"],
+        "listen": Option(":80", "The site's address: with a host name Caddy sees to its certificate."),
+        "bind": Option("", "The machine's addresses that the site is bound to; without it all."),
+        "root": _SERVER["root"],
+        "log": Option("/var/log/caddy/usher.log", "Where the server logs what it sent, without the passes."),
+        **_TRUSTED,
+    },
+    EdgeKind.HAPROXY: {
+        **_WATCHED,
+        **_PROXY,
+        "lua": Option("/etc/haproxy/usher.lua", "Where the file lies that `usher edge lua` prints."),
+        "log": Option("/dev/log local0", "Where the server logs what it sent, without the passes."),
+        **_TRUSTED,
+        **_ON_FAILURE,
+    },
+    EdgeKind.TRAEFIK: {
+        **_WATCHED,
+        "usher": _PROXY["usher"],
+        "origin": _PROXY["origin"],
+        "entry_point": Option("websecure", "The entry point that the media are at, as Traefik calls it."),
+        "server_name": Option("", "The media's host name; without it every."),
+        **_TRUSTED,
+    },
 }
 
 
@@ -113,6 +175,10 @@ def checked_options(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, st
         options[PUBLISH_PASSWORD] = token_digest(password)
     if options.get("cookie_same_site") == "None" and options.get("cookie_secure") == "off":
         raise InvalidParameter("cookie_same_site", "None is taken by browsers over TLS only; leave cookie_secure on")
+    if ("certificate" in options) != ("certificate_key" in options):
+        raise InvalidParameter("certificate", "goes with certificate_key: give both or none")
+    if "certificate" in options and "ssl" not in options.get("listen", "").split():
+        raise InvalidParameter("listen", "has no ssl, which a certificate is for; give '443 ssl'")
     if options.get("path"):
         path_map(options["path"])
     return options
@@ -123,11 +189,15 @@ def _check_value(name: str, value: str, option: Option) -> None:
         raise InvalidParameter(name, f"give one of {', '.join(option.words)}")
     if option.most is not None and not (re.fullmatch("[0-9]{1,9}", value) and int(value) <= option.most):
         raise InvalidParameter(name, f"give a whole number from 0 to {option.most}")
+    if option.host_port and not _HOST_PORT.fullmatch(value):
+        raise InvalidParameter(name, "give host:port, such as 127.0.0.1:8088")
     # A template has braces, and never stands in a configuration.
     if not value or (name != "path" and not _UNSAFE.isdisjoint(value)):
         raise InvalidParameter(name, "is empty or holds what no configuration takes")
     if name == CONTROL and not _CONTROL_URL.fullmatch(value):
         raise InvalidParameter(name, "give a URL such as http://127.0.0.1:8080/control, without a query")
+    if name == "cors_origin" and not _ORIGIN.fullmatch(value):
+        raise InvalidParameter(name, "give scheme, host and port as browsers do, such as https://www.example.com, or *")
     if name == "trusted_proxy":
         try:
             parse_net(value)

@@ -6,12 +6,16 @@ from openusher.settings import Settings
 from openusher.usher import Usher
 from openusher.web.asgi import App, Receive, Scope, Send, send_answer
 from openusher.web.edges import authorize, openapi
+from openusher.web.edges.caddy import CaddySkin
 from openusher.web.edges.control import Control
 from openusher.web.edges.endpoint import WITH_HEADER, WITH_TOKEN, Door, EdgeEndpoint, kind_of_target
+from openusher.web.edges.envoy import EnvoySkin
 from openusher.web.edges.forward import ForwardDoor
+from openusher.web.edges.haproxy import HaproxySkin
 from openusher.web.edges.mediamtx import MediaMtxDoor
 from openusher.web.edges.nginx import NginxSkin
 from openusher.web.edges.srs import SrsDoor
+from openusher.web.edges.traefik import TraefikSkin
 from openusher.web.health import HealthEndpoint
 from openusher.web.sevu import PATHS, SevuEndpoint
 from openusher.web.shortway import ShortWay
@@ -21,7 +25,8 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 def doors(usher: Usher) -> list[Door]:
     """One for each kind of media server."""
-    return [ForwardDoor(usher, NginxSkin()), SrsDoor(usher), MediaMtxDoor(usher)]
+    skins = (NginxSkin(), EnvoySkin(), CaddySkin(), HaproxySkin(), TraefikSkin())
+    return [*(ForwardDoor(usher, skin) for skin in skins), SrsDoor(usher), MediaMtxDoor(usher)]
 
 
 class PublicApp:

@@ -72,7 +72,7 @@ def _end(usher: Usher, edge: Edge, named: Named, answer: _Answer) -> None:
         except StoreError as error:
             answer(error)
         else:
-            answer(Told(allow=True, reason="", attempt_id="", session_id=named.session, ticket=None))
+            answer(Told(allow=True, reason="", attempt_id="", session_id=named.session_id, ticket=None))
 
     usher.watching.run(end())
 
@@ -82,7 +82,7 @@ def _named(question: Question) -> Named:
         raise InvalidParameter("session_id", "is missing, and so is client_id; give one of them")
     return Named(
         client="" if question.session_id else _client(question.client_id),
-        session=question.session_id or "",
+        session_id=question.session_id or "",
         app=question.app,
         video=question.video,
         key=question.key,

@@ -15,7 +15,7 @@ from openusher.errors import Busy, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.address import parse_address
 from openusher.model.attempt import AttemptRequest
 from openusher.model.discreet import Discreet
-from openusher.model.edge import EdgeKind, option
+from openusher.model.edge import COOKIE, ONE_COOKIE, EdgeKind, option
 from openusher.model.limits import USER_AGENT_BYTES_MAX, cut_text
 from openusher.model.pathmap import Meaning
 from openusher.sessionbook import Live
@@ -24,9 +24,8 @@ from openusher.watching import Asked, Verdict
 from openusher.web.asgi import Headers, Respond
 from openusher.web.edges.endpoint import Call
 from openusher.web.edges.question import Question, request_of
-from openusher.web.edges.tickets import carried_ticket
+from openusher.web.edges.tickets import carried_ticket, served_path
 
-COOKIE = "usher"
 _COOKIES = re.compile(rf"(?:^|;)\s*{COOKIE}_[0-9a-f]{{8}}=([^;\s]*)")
 _REASON = b"x-usher-reason"
 # Whatever a server's other settings say of answers without a date of expiry.
@@ -37,19 +36,21 @@ log = logging.getLogger(__name__)
 
 
 class Viewed(Discreet, frozen=True, kw_only=True):
-    """What a viewer asked a server for: `target` as it came, with its query; `path` as the server serves it; `ip` as
-    text."""
+    """What a viewer asked a server for: `target` as it came, with its query; `ip` as text; `path` as the server serves
+    it, None where that is the target without ticket and query, decoded once."""
 
     target: str
-    path: str
     method: str
     ip: str
+    path: str | None = None
 
 
 class Skin(Protocol):
     """What one kind of server makes of a viewer's request."""
 
     kind: EdgeKind
+    # Whether the server hands on cookies of names that it knows beforehand.
+    has_one_cookie: bool
 
     def read(self, call: Call) -> Viewed:
         """What the viewer asked for. Raises InvalidParameter, KeyError for a header that is missing, ValueError."""
@@ -96,20 +97,22 @@ class ForwardDoor:
         try:
             viewed = self._skin.read(call)
             ip = parse_address(viewed.ip)
+            carried = carried_ticket(viewed.target)
+            path = served_path(viewed.target, carried) if viewed.path is None else viewed.path
         except KeyError as error:
             name = error.args[0].decode()
             log.warning("edge.header_missing: %s of edge %d; use its configuration as it is", name, call.edge.number)
             raise InvalidParameter(name, "this header is missing") from None
         except ValueError:
             raise InvalidParameter("headers", "no UTF-8, or no address") from None
-        carried, headers = carried_ticket(viewed.target), call.headers
+        headers = call.headers
         agent = headers.get(b"user-agent", b"").decode(errors="replace")
         if len(agent) * 4 > USER_AGENT_BYTES_MAX:
             agent, _ = cut_text(agent, bytes_max=USER_AGENT_BYTES_MAX)
         return Asked(
             edge=call.edge,
             method=viewed.method,
-            path=viewed.path,
+            path=path,
             key=carried.key,
             password=carried.password,
             ip=ip,
@@ -131,7 +134,8 @@ class ForwardDoor:
         if not asked.has_ticket_in_path:
             text = self._usher.watching.book.cookie_of(live)
             if text not in asked.cookies:
-                cookie = _cookie(text, asked, live.session.base, self._usher.session_resume_s)
+                name = ONE_COOKIE if self._skin.has_one_cookie else _cookie_name(live.session.base)
+                cookie = _cookie(name, text, asked, self._usher.session_resume_s)
                 return 200, b"", [(b"set-cookie", cookie), _NEVER_KEPT]
         recheck_s = asked.edge.options.get("recheck_s", "0")
         if recheck_s == "0" or not _is_keepable(verdict, live):
@@ -163,12 +167,19 @@ def _cookies(header: bytes) -> tuple[str, ...]:
     return tuple(_COOKIES.findall(header.decode("latin-1")))
 
 
-def _cookie(text: str, asked: Asked, base: str, max_age_s: int) -> bytes:
-    """For the start's folder as the player spelled it, and by a name for each video: several may lie in one folder."""
+def _cookie_name(base: str) -> str:
+    """One for each video: several may lie in one folder."""
+    return f"{COOKIE}_{blake2b(base.encode(), digest_size=4).hexdigest()}"
+
+
+def _cookie(name: str, text: str, asked: Asked, max_age_s: int) -> bytes:
+    """For the start's folder as the player spelled it."""
     folder = asked.raw_path[: asked.raw_path.rfind("/") + 1]
-    name = f"{COOKIE}_{blake2b(base.encode(), digest_size=4).hexdigest()}"
     secure = "; Secure" if option(asked.edge, "cookie_secure") == "on" else ""
     same_site = option(asked.edge, "cookie_same_site")
+    if same_site == "None":
+        # Browsers that take no cookies of third parties take those which are kept for the page's site alone.
+        same_site += "; Partitioned"
     path = "".join(c for c in folder if c not in ";\r\n")
     return f"{name}={text}; Path={path}; Max-Age={max_age_s}; HttpOnly{secure}; SameSite={same_site}".encode()
 

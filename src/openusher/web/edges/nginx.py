@@ -16,6 +16,7 @@ class NginxSkin:
     """The only one that says which file it serves, after all of its own rewriting, and that keeps answers."""
 
     kind = EdgeKind.NGINX
+    has_one_cookie = False
 
     def read(self, call: Call) -> Viewed:
         headers = call.headers

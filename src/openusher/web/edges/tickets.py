@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from openusher.errors import InvalidParameter
+from openusher.model.pathmap import decoded_path
 
 PREFIX = "/t/"
 _ENCODED = "~"
@@ -43,6 +44,18 @@ def carried_ticket(target: str) -> Carried:
         except ValueError:
             raise InvalidParameter("query", "is not UTF-8, or has too many fields") from None
     return Carried(fields.get("key", ""), fields.get("pass", ""), path, in_path=False)
+
+
+def served_path(target: str, carried: Carried) -> str:
+    """The file behind the ticket of a raw target, as a server finds it that cuts the ticket off and decodes the rest.
+
+    Raises InvalidParameter where not every server would find the same, its ticket included: an encoded slash or a dot
+    segment there would move the place where the file's path begins.
+    """
+    if not carried.in_path:
+        return decoded_path(carried.path)
+    # No slash is encoded in what is taken, so that it has the parts of the raw one.
+    return "/" + decoded_path(target).split("/", 4)[4]
 
 
 def _password(part: str) -> str:

@@ -4,30 +4,91 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from typing import NamedTuple
 
 from openusher.model.account import Edge
-from openusher.model.edge import OPTIONS, EdgeKind, option
+from openusher.model.edge import ONE_COOKIE, OPTIONS, EdgeKind, option
 
 TOKEN_PLACE = "THE-TOKEN-OF-THIS-EDGE"
 _PLACE = re.compile(r"@([a-z_]+)@")
+# For pages on another host: whose they may be, and what they may read beside the body. A location that adds headers has
+# none of the server's, so each has them all. Refusals too: the player could not tell 403 from a dead network otherwise.
+_CORS = """\
+        add_header Access-Control-Allow-Origin $usher_origin always;
+        add_header Access-Control-Allow-Credentials $usher_credentials always;
+        add_header Access-Control-Allow-Headers $usher_preflight_headers always;
+        add_header Access-Control-Max-Age $usher_preflight_s always;
+        add_header Access-Control-Expose-Headers "X-Usher-Reason, Retry-After" always;
+        add_header Vary Origin always;"""
 _SECTION = re.compile(r"^@if ([a-z_]+)@\n(.*?)^@end@\n", re.MULTILINE | re.DOTALL)
+
+
+class _Form(NamedTuple):
+    """How a kind's configuration is written: the file here that it is made of, and how the proxies stand in it that may
+    say where a viewer is; he is at the right-most address that is none of theirs."""
+
+    file: str
+    # Of an address: `{net}`, or `{address}` and `{bits}`; between two of them: `between`.
+    trusted: str = "{net}"
+    between: str = " "
+
+
+_FORMS = {
+    EdgeKind.NGINX: _Form("nginx.conf", "    set_real_ip_from {net};", "\n"),
+    EdgeKind.ENVOY: _Form("envoy.yaml", '{{ address_prefix: "{address}", prefix_len: {bits} }}', ", "),
+    EdgeKind.CADDY: _Form("Caddyfile"),
+    EdgeKind.HAPROXY: _Form("haproxy.cfg"),
+    EdgeKind.TRAEFIK: _Form("traefik.yaml", '"{net}"', ", "),
+    EdgeKind.SRS: _Form("srs.conf"),
+    EdgeKind.MEDIAMTX: _Form("mediamtx.yml"),
+}
 
 
 def snippet_of(edge: Edge, *, token: str = TOKEN_PLACE) -> str:
     """The configuration with the edge's values in it; empty for a kind that needs none."""
-    if edge.kind == EdgeKind.GENERIC:
+    kind = EdgeKind(edge.kind)
+    form = _FORMS.get(kind)
+    if form is None:
         return ""
-    values = {name: option(edge, name) for name in OPTIONS[EdgeKind(edge.kind)]}
-    values |= {"name": edge.name, "cdn": str(edge.cdn), "token": token, "trusted": _trusted(edge)}
+    values = {"name": edge.name, "cdn": str(edge.cdn), "token": token}
+    for name, known in OPTIONS[kind].items():
+        values[name] = option(edge, name)
+        if known.host_port:
+            values[f"{name}_host"], _, values[f"{name}_port"] = values[name].rpartition(":")
+            values[f"{name}_host"] = values[f"{name}_host"].strip("[]")
+    values["trusted"] = _trusted(edge, form)
+    if kind is EdgeKind.NGINX:
+        values |= {"origins": _origins(edge), "cors": _CORS}
     values["asks_always"] = "yes" if values.get("recheck_s") == "0" else ""
     values["nginx_hls"] = "yes" if values.get("own_hls") == "off" else ""
-    text = resources.files(__package__).joinpath(f"{edge.kind}.conf").read_text()
+    values["fails_open"] = "yes" if values.get("on_failure") == "open" else ""
+    values["fails_closed"] = "" if values["fails_open"] else "yes"
+    values["nobody_trusted"] = "" if values["trusted"] else "yes"
+    values["host_rule"] = f" && Host(`{values['server_name']}`)" if values.get("server_name") else ""
+    values["cookie"] = ONE_COOKIE
+    text = resources.files(__package__).joinpath(form.file).read_text()
     # A section is there for those that have a value for its option.
     text = _SECTION.sub(lambda found: found[2] if values[found[1]] not in ("", "0", "off") else "", text)
     return _PLACE.sub(lambda place: values[place[1]], text)
 
 
-def _trusted(edge: Edge) -> str:
-    """The proxies that may say where a viewer is: it is at the right-most address that is none of theirs."""
-    nets = option(edge, "trusted_proxy").split("\n") if edge.kind == EdgeKind.NGINX else []
-    return "\n".join(f"    set_real_ip_from {net};" for net in nets if net)
+def haproxy_lua() -> str:
+    """What HAProxy loads beside its configuration, the same for all edges."""
+    return resources.files(__package__).joinpath("haproxy.lua").read_text()
+
+
+def _trusted(edge: Edge, form: _Form) -> str:
+    written = []
+    nets = edge.options.get("trusted_proxy", "")
+    for net in filter(None, nets.split("\n")):
+        address, _, bits = net.partition("/")
+        bits = bits or ("128" if ":" in address else "32")
+        written.append(form.trusted.format(net=net, address=address, bits=bits))
+    return form.between.join(written)
+
+
+def _origins(edge: Edge) -> str:
+    """The sites of `cors_origin`, as patterns: nginx limits the length of plain names."""
+    origins = option(edge, "cors_origin").split("\n")
+    named = [f'    "~^{each.replace(".", "[.]")}$" $http_origin;' for each in origins if each not in ("", "*")]
+    return "\n".join([f'    default "{"*" if "*" in origins else ""}";', *named])

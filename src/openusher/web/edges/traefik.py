@@ -1,0 +1,32 @@
+"""How Traefik's `forwardAuth` asks (edges/traefik.md): at a fixed address, which has the edge's token in it, with the
+viewer's request in headers.
+
+Any 2xx lets a file be sent; what else Usher says is shown to the viewer as it comes. Not run by us: the requests are
+those of its source, pkg/middlewares/auth/forward.go.
+"""
+
+from __future__ import annotations
+
+from openusher.model.edge import EdgeKind
+from openusher.web.asgi import Headers
+from openusher.web.edges.endpoint import Call
+from openusher.web.edges.forward import Viewed
+from openusher.web.edges.viewer import viewer_of
+
+
+class TraefikSkin:
+    """The only one that hands on cookies by their names alone, which its configuration has to know."""
+
+    kind = EdgeKind.TRAEFIK
+    has_one_cookie = True
+
+    def read(self, call: Call) -> Viewed:
+        headers = call.headers
+        return Viewed(
+            target=headers[b"x-forwarded-uri"].decode(),
+            method=headers[b"x-forwarded-method"].decode("latin-1"),
+            ip=viewer_of(headers[b"x-forwarded-for"].decode(), call.edge),
+        )
+
+    def keeps(self, seconds: str) -> Headers:
+        return []
