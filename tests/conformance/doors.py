@@ -26,6 +26,8 @@ from openusher.usher import Usher
 from openusher.web.app import PublicApp
 from tests.conformance.asking import NOON_MS, ticket
 from tests.conformance.ledgers import Fault, SqliteBench
+from tests.golden.mediamtx import question
+from tests.golden.srs import HEADERS, hook
 
 
 class Says(StrEnum):
@@ -165,6 +167,60 @@ class EnvoyDoor(NginxDoor):
         return Sent("GET", f"/v1/edges/envoy{target}", {"x-real-ip": play.ip, "user-agent": "player"}, bearer=True)
 
 
+class SrsDoor:
+    """SRS's `http_hooks`, which asks once and tells the end."""
+
+    kind = EdgeKind.SRS.value
+    has_connections = True
+
+    def start(self, play: Play) -> Sent:
+        return self._sent("on_play", play)
+
+    def follow(self, play: Play) -> None:
+        return None
+
+    def end(self, play: Play) -> Sent:
+        return self._sent("on_stop", play)
+
+    def says(self, answer: httpx.Response) -> Says:
+        # Of what is no answer of the door it reads the status alone.
+        code = answer.json()["code"] if answer.headers.get("content-type") == "application/json" else -1
+        if answer.status_code == 200 and code == 0:
+            return Says.YES
+        return Says.BUSY if (answer.status_code, code) == (503, 503) else Says.NO
+
+    def _sent(self, action: str, play: Play) -> Sent:
+        param = f"?key={quote(play.key, safe='')}&pass={quote(play.password, safe='')}" if play.key else ""
+        names = {"app": play.app, "stream": play.video, "ip": play.ip, "client_id": play.client}
+        body = hook(action, play.client, param=param, stream_url=f"/{play.app}/{play.video}", **names)
+        return Sent("POST", "/e/{token}/srs", HEADERS, body)
+
+
+class MediaMtxDoor:
+    """MediaMTX's `authMethod: http` over RTMP, and its command for the end."""
+
+    kind = EdgeKind.MEDIAMTX.value
+    has_connections = True
+
+    def start(self, play: Play) -> Sent:
+        query = f"key={quote(play.key, safe='')}&pass={quote(play.password, safe='')}" if play.key else ""
+        body = question(path=f"{play.app}/{play.video}", ip=play.ip, id=play.client, query=query)
+        return Sent("POST", "/e/{token}/mediamtx", {"content-type": "application/json"}, body)
+
+    def follow(self, play: Play) -> None:
+        return None
+
+    def end(self, play: Play) -> Sent:
+        return Sent("POST", "/e/{token}/mediamtx/unread", {}, f"id={quote(play.client)}".encode())
+
+    def says(self, answer: httpx.Response) -> Says:
+        # A body would go into its log, for each viewer who is refused.
+        assert answer.content == b"" or answer.status_code == 413
+        if 200 <= answer.status_code < 300:
+            return Says.YES
+        return Says.BUSY if answer.status_code == 503 else Says.NO
+
+
 _FORWARDED = {"uri": "x-forwarded-uri", "method": "x-forwarded-method", "address": "x-forwarded-for"}
 DOORS: list[DoorBench] = [
     GenericDoor(),
@@ -173,6 +229,8 @@ DOORS: list[DoorBench] = [
     UrlDoor(EdgeKind.CADDY, **_FORWARDED),
     UrlDoor(EdgeKind.HAPROXY, uri="x-original-uri", method="x-original-method", address="x-forwarded-for"),
     UrlDoor(EdgeKind.TRAEFIK, **_FORWARDED, path="/e/{token}/{kind}"),
+    SrsDoor(),
+    MediaMtxDoor(),
 ]
 
 
