@@ -38,10 +38,13 @@ log = logging.getLogger(__name__)
 
 
 class ControlCall(NamedTuple):
-    """A request to a server's control API; `path`, with its query, stands behind the edge's control URL."""
+    """A request to a server's control API; `path`, with its query, stands behind the edge's control URL. Where one of
+    several workers answers for itself alone, so many answers with status 200 are enough, a second apart: then the
+    connection is gone, whatever they say. 0: the call is made until the server says that it is gone."""
 
     method: str
     path: str
+    answers_max: int = 0
 
 
 @runtime_checkable
@@ -59,11 +62,13 @@ class Control(Protocol):
 
 
 class _Owed(msgspec.Struct):
-    """Since when a kick is owed, how often the server was called, and when it is next; by the monotonic clock."""
+    """Since when a kick is owed, how often the server was called and answered, and when it is next; by the monotonic
+    clock."""
 
     since_s: float
     next_s: float
     calls: int = 0
+    answers: int = 0
 
 
 class Controller:
@@ -132,6 +137,10 @@ class Controller:
         if answer is not None and control.has_dropped(*answer):
             return True
         owed.calls += 1
+        if call.answers_max and answer is not None and answer[0] == 200:
+            owed.answers += 1
+            owed.next_s = now_s + _LOOK_S
+            return owed.answers >= call.answers_max
         owed.next_s = time.monotonic() + min(_RETRY_S_MAX, 2.0 ** (owed.calls - 1))
         said = "no answer" if answer is None else f"status {answer[0]}"
         if now_s - owed.since_s > _GIVE_UP_S:
