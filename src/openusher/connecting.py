@@ -6,7 +6,7 @@ rests on an end that must come.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import msgspec
 
@@ -53,6 +53,8 @@ class Connecting:
         self._book = watching.book
         self._clock_ms = clock_ms
         self._starting: dict[tuple[int, str], list[_Starting]] = {}
+        # The numbers of sessions whose end has come and is being written.
+        self._ending: set[int] = set()
 
     def start(
         self,
@@ -71,12 +73,15 @@ class Connecting:
         the same viewer, is of the same session. Raises Busy.
         """
         now_ms, base = self._clock_ms(), connection_base(request)
+        known = self._known(edge, client)
+        # What comes after an end is no repeat of what came before it, even while the end is being written.
+        repeats = repeats and not self._is_ending(edge, client, known)
         repeat_ms, viewer = HOOK_KEPT_MS if repeats else 0, viewer_digest(request, base)
         taken_over = self._half(edge, request, base, now_ms) if in_halves else None
         known_as = _HALF + client if in_halves and taken_over is None else client
         ends = tuple(
             live.session.number
-            for live in self._known(edge, client)
+            for live in known
             if not (repeats and live.session.viewer == viewer and now_ms - live.session.started_ms <= repeat_ms)
         )
         if repeats and not request.attempt_id:
@@ -110,17 +115,29 @@ class Connecting:
             return Verdict(refusal, live)
         return Verdict(Refusal.NO_SESSION)
 
-    async def end(self, edge: Edge, named: Named) -> None:
-        """The connection is over. One that nobody knows is no fault: ends come twice, or late. Raises StoreError."""
+    def open_of(self, edge: Edge, client: str) -> list[Live]:
+        """The sessions of a server's name whose end has not come."""
+        return [live for live in self._known(edge, client) if live.session.number not in self._ending]
+
+    def end(self, edge: Edge, named: Named) -> Coroutine[None, None, None]:
+        """The connection is over from this call on; what is returned writes it, and must be awaited. One that nobody
+        knows is no fault: ends come twice, or late. Raises StoreError when awaited: then it goes on."""
         for starting in self._starting.get((edge.number, named.client), ()):
             asked = starting.request
             starting.has_ended |= named.app in (None, asked.app) and named.video in (None, asked.video)
         lives = self._named(edge, named)
+        self._ending |= {live.session.number for live in lives}
+        return self._end(lives)
+
+    async def _end(self, lives: list[Live]) -> None:
         for live in lives:
             if not live.is_held_open:
                 # It was watched until now.
                 self._book.follow(live, live.session.ip, now_ms=self._clock_ms())
-        await self._watching.end(lives, EndedBy.STOPPED)
+        try:
+            await self._watching.end(lives, EndedBy.STOPPED)
+        finally:
+            self._ending -= {live.session.number for live in lives}
 
     def _named(self, edge: Edge, named: Named) -> list[Live]:
         if named.session_id:
@@ -144,6 +161,10 @@ class Connecting:
             if live.session.client.startswith(_HALF) and now_ms - live.session.started_ms <= _HALVES_MS:
                 return live
         return None
+
+    def _is_ending(self, edge: Edge, client: str, known: list[Live]) -> bool:
+        starting = self._starting.get((edge.number, client), ())
+        return any(each.has_ended for each in starting) or any(live.session.number in self._ending for live in known)
 
     def _forget(self, edge: Edge, client: str, starting: _Starting) -> None:
         waiting = self._starting[edge.number, client]

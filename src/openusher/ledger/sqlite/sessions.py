@@ -159,7 +159,8 @@ class SessionBatch:
         if taken_over is not None and taken_over.viewer == viewer:
             return self._take_over(taken_over, wish.client)
         session = self._by_viewer.get((viewer, wish.client))
-        if session is None:
+        # Of a connection whose question is never the same, not even one that came in the same millisecond.
+        if session is None or (wish.client and not wish.repeat_ms):
             return None
         until_ms = session.started_ms + wish.repeat_ms if wish.client else session.seen_ms + wish.resume_ms
         return session if until_ms >= self._now_ms else None
