@@ -13,6 +13,7 @@ from openusher.web.edges.envoy import EnvoySkin
 from openusher.web.edges.forward import ForwardDoor
 from openusher.web.edges.haproxy import HaproxySkin
 from openusher.web.edges.nginx import NginxSkin
+from openusher.web.edges.nginx_rtmp import NginxRtmpDoor
 from openusher.web.edges.traefik import TraefikSkin
 from openusher.web.health import HealthEndpoint
 from openusher.web.sevu import PATHS, SevuEndpoint
@@ -24,7 +25,7 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 def doors(usher: Usher) -> list[Door]:
     """One for each kind of media server."""
     skins = (NginxSkin(), EnvoySkin(), CaddySkin(), HaproxySkin(), TraefikSkin())
-    return [ForwardDoor(usher, skin) for skin in skins]
+    return [*(ForwardDoor(usher, skin) for skin in skins), NginxRtmpDoor(usher)]
 
 
 class PublicApp:
