@@ -84,6 +84,12 @@ SENT = (
         _PLAYER + b"&call=publish_done&name=cam1&pass=secret",
         ("publish_done", "live", "cam1", "28", *_ELSE, "", "secret"),
     ),
+    # Not captured: as the module's source writes it.
+    Sent(
+        "a recording that is whole",
+        _PLAYER + b"&call=record_done&recorder=all&name=cam1&path=/tmp/cam1.flv&pass=secret",
+        ("record_done", "live", "cam1", "28", *_ELSE, "", "secret"),
+    ),
     Sent(
         "connection",
         b"app=live&flashver=LNX%209,0,124,2&swfurl=&tcurl=rtmp://127.0.0.1:19350/live%3Fkey=K%26pass=P&pageurl="

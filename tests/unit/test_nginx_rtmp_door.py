@@ -31,9 +31,11 @@ from openusher.web.edges.control import Controller
 from openusher.web.edges.snippets import snippet_of
 from tests.conformance.asking import NOON_MS, ticket
 from tests.conformance.ledgers import SqliteBench
+from tests.golden.nginx_rtmp import SENT, Sent
 
 pytestmark = pytest.mark.anyio
 ALLOWED, REFUSED, BUSY = 200, 403, 503
+ENDS_OR_NOTHING = {"connect", "disconnect", "play_done", "publish_done", "done", "record_done"}
 
 
 @pytest.fixture
@@ -67,11 +69,13 @@ class Door:
         before = "&time=30&timestamp=1" if call.startswith("update") else ""
         named = "&app=live" if call == "disconnect" else f"{before}&name={name}{then}"
         first = f"app=live&flashver=player&swfurl=&tcurl=&pageurl=&addr={addr}&clientid={number}&call={call}"
-        async with httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=self.app, client=(peer, 1)), base_url="http://usher"
-        ) as client:
-            body = f"{first}{named}&{args}".encode()
-            return (await client.request(method, self.path, content=body)).status_code
+        return (await self.post(f"{first}{named}&{args}".encode(), peer=peer, method=method)).status_code
+
+    async def post(self, body: bytes, *, peer: str = "127.0.0.1", method: str = "POST") -> httpx.Response:
+        """The answer to a body as it is."""
+        transport = httpx.ASGITransport(app=self.app, client=(peer, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://usher") as client:
+            return await client.request(method, self.path, content=body)
 
     async def reasons(self) -> list[str]:
         """Of all attempts, oldest first."""
@@ -241,6 +245,12 @@ async def test_encoders_publish_with_the_edges_password_and_are_no_attempt(usher
 async def test_nobody_publishes_where_no_password_is_set(door: Door) -> None:
     for args in ("pass=", "x=1", "key=k&pass=p"):
         assert await door.says("publish", args=args) == REFUSED
+
+
+@pytest.mark.parametrize("sent", [each for each in SENT if each.says[0] in ENDS_OR_NOTHING], ids=lambda sent: sent.name)
+async def test_what_asks_for_nothing_is_answered_and_no_attempt(door: Door, sent: Sent) -> None:
+    assert (await door.post(sent.body)).status_code == ALLOWED
+    assert (await door.reasons(), door.playing()) == ([], [])
 
 
 async def test_an_update_is_allowed_by_its_own_session_only(door: Door) -> None:
