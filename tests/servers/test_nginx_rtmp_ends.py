@@ -105,7 +105,8 @@ def test_a_question_that_comes_again_is_one_attempt(node: Node, rtmp_film: Path,
             assert (site.counts(ticket), len(site.sessions())) == ((1, 0), 1)
         # Of another connection it is another question.
         other = re.sub(rb"clientid=\d+", lambda found: b"clientid=" + b"9" * len(found[0][9:]), asked)
-        assert (sent_again(node, other), site.counts(ticket)) == (403, (1, 1))
+        for _ in range(3):
+            assert (sent_again(node, other), site.counts(ticket)) == (403, (1, 1))
 
 
 def sent_again(node: Node, request: bytes) -> int:
@@ -168,8 +169,10 @@ def test_neither_passes_nor_token_are_in_a_log(rtmp: RtmpSite) -> None:
     ticket = rtmp.ticket(password="dot|a-pass-to-look-for")
     with connected(rtmp.port, f"live?pass={ticket['pass']}") as viewer:
         assert viewer.plays(name_with(ticket))
-    assert rtmp.refuses(name_with(ticket, "cam1", "&x=%zz"))
-    rtmp.revoke(ticket)
+        assert rtmp.refuses(name_with(ticket, "cam1", "&x=%zz"))
+        # Which has the control API called.
+        rtmp.revoke(ticket)
+        assert viewer.is_closed_within(DROPPED_S_MAX)
     assert rtmp.refuses(name_with(ticket, "the-last-of-these"))
     written = time.monotonic()
     while "the-last-of-these" not in rtmp.logs():
