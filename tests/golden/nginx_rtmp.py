@@ -87,7 +87,7 @@ SENT = (
     # Not captured: as the module's source writes it.
     Sent(
         "a recording that is whole",
-        _PLAYER + b"&call=record_done&recorder=all&name=cam1&path=/tmp/cam1.flv&pass=secret",
+        _PLAYER + b"&call=record_done&recorder=all&name=cam1&path=/var/rec/cam1.flv&pass=secret",
         ("record_done", "live", "cam1", "28", *_ELSE, "", "secret"),
     ),
     Sent(
