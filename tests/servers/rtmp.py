@@ -60,7 +60,7 @@ class RtmpSite(Site):
 
     def logs(self) -> str:
         """All that the node and nginx have written."""
-        files = [self.node.log_file, *self.nginx.folder.glob("*.log")]
+        files = [self.node.log_file, *self.server.folder.glob("*.log")]
         return "".join(file.read_text(errors="replace") for file in files)
 
 

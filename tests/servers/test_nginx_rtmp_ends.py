@@ -183,7 +183,7 @@ def test_neither_passes_nor_token_are_in_a_log(rtmp: RtmpSite) -> None:
 
 
 def assert_no_secrets(site: RtmpSite, *passes: str) -> None:
-    token = re.search(r"/e/([\w-]+)/", (site.nginx.folder / "nginx.conf").read_text())
+    token = re.search(r"/e/([\w-]+)/", (site.server.folder / "nginx.conf").read_text())
     assert token is not None
     for secret in (*passes, PUBLISH_PASSWORD, CONTROL_PASSWORD, token[1]):
         assert secret not in site.logs()
