@@ -6,7 +6,7 @@ rests on an end that must come.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import msgspec
 
@@ -52,6 +52,8 @@ class Connecting:
         self._book = watching.book
         self._clock_ms = clock_ms
         self._starting: dict[tuple[int, str], list[_Starting]] = {}
+        # The numbers of sessions whose end has come and is being written.
+        self._ending: set[int] = set()
 
     def start(
         self,
@@ -70,8 +72,10 @@ class Connecting:
         the same viewer, is of the same session. Raises Busy.
         """
         now_ms, base = self._clock_ms(), connection_base(request)
-        repeat_ms, viewer = HOOK_KEPT_MS if repeats else 0, viewer_digest(request, base)
         known = self._known(edge, client)
+        # What comes after an end is no repeat of what came before it, even while the end is being written.
+        repeats = repeats and not self._is_ending(edge, client, known)
+        repeat_ms, viewer = HOOK_KEPT_MS if repeats else 0, viewer_digest(request, base)
         same = [
             live
             for live in known
@@ -155,17 +159,29 @@ class Connecting:
         if (edge.number, client) not in self._starting and self._book.has_ended(edge, client):
             self._watching.drop(edge, client)
 
-    async def end(self, edge: Edge, named: Named) -> None:
-        """The connection is over. One that nobody knows is no fault: ends come twice, or late. Raises StoreError."""
+    def open_of(self, edge: Edge, client: str) -> list[Live]:
+        """The sessions of a server's name whose end has not come."""
+        return [live for live in self._known(edge, client) if live.session.number not in self._ending]
+
+    def end(self, edge: Edge, named: Named) -> Coroutine[None, None, None]:
+        """The connection is over from this call on; what is returned writes it, and must be awaited. One that nobody
+        knows is no fault: ends come twice, or late. Raises StoreError when awaited: then it goes on."""
         for starting in self._starting.get((edge.number, named.client), ()):
             asked = starting.request
             starting.has_ended |= named.app in (None, asked.app) and named.video in (None, asked.video)
         lives = self._named(edge, named)
+        self._ending |= {live.session.number for live in lives}
+        return self._end(lives)
+
+    async def _end(self, lives: list[Live]) -> None:
         for live in lives:
             if not live.is_held_open:
                 # It was watched until now.
                 self._book.follow(live, live.session.ip, now_ms=self._clock_ms())
-        await self._watching.end(lives, EndedBy.STOPPED)
+        try:
+            await self._watching.end(lives, EndedBy.STOPPED)
+        finally:
+            self._ending -= {live.session.number for live in lives}
 
     def _named(self, edge: Edge, named: Named) -> list[Live]:
         if named.session_id:
@@ -186,9 +202,14 @@ class Connecting:
             edge, request.key, request.password, request.ip, request.user_agent, holds=lambda each: each == base
         )
         for live in found:
-            if live.session.client.startswith(HALF) and now_ms - live.session.started_ms <= _HALVES_MS:
+            is_half = live.session.client.startswith(HALF) and live.session.number not in self._ending
+            if is_half and now_ms - live.session.started_ms <= _HALVES_MS:
                 return live
         return None
+
+    def _is_ending(self, edge: Edge, client: str, known: list[Live]) -> bool:
+        starting = self._starting.get((edge.number, client), ())
+        return any(each.has_ended for each in starting) or any(live.session.number in self._ending for live in known)
 
     def _forget(self, edge: Edge, client: str, starting: _Starting) -> None:
         waiting = self._starting[edge.number, client]

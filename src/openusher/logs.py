@@ -12,5 +12,5 @@ def log_to_stderr() -> None:
     # What these warn of is what a stranger sends, a line for each; it would fill the log, and is answered anyway.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-    # It tells of each call to a media server.
+    # It has whole URLs of the calls that we make, and those of control APIs may have a password.
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -221,6 +221,39 @@ class MediaMtxDoor:
         return Says.BUSY if answer.status_code == 503 else Says.NO
 
 
+class NginxRtmpDoor:
+    """nginx's RTMP module, by its own calls."""
+
+    kind = EdgeKind.NGINX_RTMP.value
+    has_connections = True
+
+    def start(self, play: Play) -> Sent:
+        return self._sent(play, "play", "start=4294965296&duration=0&reset=0")
+
+    def follow(self, play: Play) -> Sent:
+        return self._sent(play, "update_play", before="time=30&timestamp=1&")
+
+    def end(self, play: Play) -> Sent:
+        return self._sent(play, "play_done")
+
+    def says(self, answer: httpx.Response) -> Says:
+        # The module itself knows two answers only; Usher's own say which no it is.
+        if 200 <= answer.status_code < 300:
+            return Says.YES
+        return Says.NO if 400 <= answer.status_code < 500 else Says.BUSY
+
+    def _sent(self, play: Play, call: str, then: str = "", *, before: str = "") -> Sent:
+        texts = (play.app, "player", "", "rtmp://media.example.com/live", "", play.ip, play.client, call)
+        names = ("app", "flashver", "swfurl", "tcurl", "pageurl", "addr", "clientid", "call")
+        fields = [f"{name}={quote(text, safe='')}" for name, text in zip(names, texts, strict=True)]
+        fields.append(f"{before}name={quote(play.video, safe='')}")
+        if then:
+            fields.append(then)
+        if play.key:
+            fields.append(f"key={quote(play.key, safe='')}&pass={quote(play.password, safe='')}")
+        return Sent("POST", "/e/{token}/nginx-rtmp", {}, "&".join(fields).encode())
+
+
 _FORWARDED = {"uri": "x-forwarded-uri", "method": "x-forwarded-method", "address": "x-forwarded-for"}
 DOORS: list[DoorBench] = [
     GenericDoor(),
@@ -229,6 +262,7 @@ DOORS: list[DoorBench] = [
     UrlDoor(EdgeKind.CADDY, **_FORWARDED),
     UrlDoor(EdgeKind.HAPROXY, uri="x-original-uri", method="x-original-method", address="x-forwarded-for"),
     UrlDoor(EdgeKind.TRAEFIK, **_FORWARDED, path="/e/{token}/{kind}"),
+    NginxRtmpDoor(),
     SrsDoor(),
     MediaMtxDoor(),
 ]

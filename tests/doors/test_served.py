@@ -108,7 +108,7 @@ def test_srs_asks_where_its_configuration_says(node: Node) -> None:
     assert server.hook("on_stop", "c1", param=param(ticket)) == allowed
     assert server.sevu("sevu.sessions")["session_count"] == 0
     assert server.counts() == (1, 1)
-    assert "--control ends them at once" in server.said
+    assert "with --control at once" in server.said
     listed = usher("edge", "list", "--json", "--data", str(node.data)).stdout
     assert PASSWORD not in listed + server.snippet + node.log_file.read_text()
 

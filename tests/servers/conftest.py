@@ -12,6 +12,7 @@ from tests.nodes import Node, running_node
 from tests.servers.fronts import FRONTS, Front, Origin, fronted, running_origin
 from tests.servers.guarded import FILM, SECONDS, SECRET, Site, guarded
 from tests.servers.media import make_dash, make_film, make_hls
+from tests.servers.rtmp import PUBLISH_PASSWORD, RtmpSite, guarded_rtmp, publishing
 
 _YEARS_AGO_S = 1_500_000_000
 
@@ -69,3 +70,23 @@ def door(
 def site(node: Node, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with guarded(node, media, tmp_path_factory.mktemp("nginx")) as opened:
         yield opened
+
+
+@pytest.fixture(scope="package")
+def rtmp_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What encoders send."""
+    return make_film(tmp_path_factory.mktemp("film") / "film.mp4", seconds=4)
+
+
+@pytest.fixture(scope="package")
+def rtmp(node: Node, rtmp_film: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RtmpSite]:
+    """RTMP with cam1 and cam2 on air."""
+    with (
+        guarded_rtmp(node, tmp_path_factory.mktemp("rtmp")) as opened,
+        publishing(rtmp_film, f"{opened.url}/cam1?pass={PUBLISH_PASSWORD}") as first,
+        publishing(rtmp_film, f"{opened.url}/cam2?pass={PUBLISH_PASSWORD}") as second,
+    ):
+        first.await_frames(3)
+        second.await_frames(3)
+        yield opened
+        assert first.process.poll() is second.process.poll() is None

@@ -65,6 +65,16 @@ def running_nginx(folder: Path, http: str, ports: Sequence[int]) -> Iterator[Ngi
     `folder` is made where it is missing and may be used again; `ports` are those of 127.0.0.1 that `http` listens on.
     Nothing of the machine's own configuration is read but the list of MIME types; no dynamic module is loaded.
 
+    Raises as `running_configuration`.
+    """
+    with running_configuration(folder, _configuration(folder, http), ports) as nginx:
+        yield nginx
+
+
+@contextmanager
+def running_configuration(folder: Path, configuration: str, ports: Sequence[int]) -> Iterator[Nginx]:
+    """An nginx with a whole configuration, which says with `in_folder` where its own files are.
+
     Raises AssertionError with nginx's own words where it refuses the configuration, ends, or has not taken a
     connection on each of `ports` after 10 s.
     """
@@ -72,7 +82,7 @@ def running_nginx(folder: Path, http: str, ports: Sequence[int]) -> Iterator[Ngi
     for log in ("error.log", "access.log", "nginx.pid"):
         # What an earlier one left would be read as this one's.
         (folder / log).unlink(missing_ok=True)
-    command = nginx_command(folder, http)
+    command = _command(folder, configuration)
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=_START_S_MAX, check=False)
     assert checked.returncode == 0, f"nginx refuses its configuration:\n{checked.stderr}"
     # A group of its own, so that the workers can be killed with a master that does not stop.
@@ -92,8 +102,12 @@ def running_nginx(folder: Path, http: str, ports: Sequence[int]) -> Iterator[Ngi
 
 
 def nginx_command(folder: Path, http: str) -> list[str]:
-    """Write the configuration into `folder`, and say what runs an nginx by it."""
-    (folder / "nginx.conf").write_text(_configuration(folder, http))
+    """Write a configuration with this text in its `http` block into `folder`, and say what runs an nginx by it."""
+    return _command(folder, _configuration(folder, http))
+
+
+def _command(folder: Path, configuration: str) -> list[str]:
+    (folder / "nginx.conf").write_text(configuration)
     return [_program(), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
 
 
@@ -104,27 +118,33 @@ def _program() -> str:
     return found
 
 
+def in_folder(folder: Path) -> str:
+    """What stands outside of all blocks, so that it can be awaited and stopped."""
+    return f'daemon off;\nmaster_process on;\nworker_shutdown_timeout {_FINISH_MS_MAX}ms;\npid "{folder}/nginx.pid";'
+
+
+def temp_paths(folder: Path) -> str:
+    """What stands in the block of HTTP, so that no file of the machine's own nginx is touched."""
+    return "\n".join(f'    {name}_temp_path "{folder}/{name}";' for name in _TEMP_PATHS)
+
+
 def _configuration(folder: Path, http: str) -> str:
     known = _MIME_TYPES.read_text()
     missing = {end: kind for end, kind in _STREAM_TYPES.items() if not re.search(rf"\s{end}\b", known)}
     # Without this line root's workers would be another user's, to whom a test's folder is closed.
     user = "user root;" if os.geteuid() == 0 else ""
-    temp_paths = "\n".join(f'    {name}_temp_path "{folder}/{name}";' for name in _TEMP_PATHS)
     types = " ".join(f"{kind} {end};" for end, kind in missing.items())
     return f"""\
-daemon off;
-master_process on;
+{in_folder(folder)}
 worker_processes 2;
-worker_shutdown_timeout {_FINISH_MS_MAX}ms;
 {user}
-pid "{folder}/nginx.pid";
 error_log "{folder}/error.log" warn;
 events {{}}
 http {{
     include "{_MIME_TYPES}";
     types {{ {types} }}
     access_log "{folder}/access.log";
-{temp_paths}
+{temp_paths(folder)}
 {http}
 }}
 """

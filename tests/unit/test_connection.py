@@ -40,7 +40,7 @@ class Echo:
     def __init__(self) -> None:
         self.unanswered: list[Callable[[], None]] = []
 
-    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond) -> None:
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, peer: str) -> None:
         length = dict(headers).get(b"content-length", b"")
         self.unanswered.append(lambda: answer(200, b"%b %b" % (body, length), [(b"way", b"short")]))
 

@@ -63,13 +63,9 @@ def create(
         return
     if made["snippet"]:
         out.print(made["snippet"], markup=False, end="")
-        recheck_s = int(made["options"].get("recheck_s", "0"))
-        late = f"within {recheck_s} s" if recheck_s else "at the next file that its viewer asks for"
-        if CONTROL in OPTIONS[kind]:
-            late = "at once" if CONTROL in made["options"] else "with its connections; --control ends them at once"
         err.print(
             f"Edge {made['edge']} ({made['name']}). Its token stands in the configuration; it is not shown again. "
-            f"A revoked ticket ends {late}."
+            f"A revoked ticket ends {_how_late(kind, made['options'])}."
         )
         return
     print_fields({field: made[field] for field in ("edge", "name", "kind", "token")})
@@ -131,6 +127,19 @@ def show_path(
         print_json(found)
         return
     print_fields(found)
+
+
+def _how_late(kind: EdgeKind, options: dict[str, str]) -> str:
+    """When who plays is stopped after a revocation."""
+    set_to = {name: options.get(name) or known.default for name, known in OPTIONS[kind].items()}
+    if CONTROL not in set_to:
+        recheck_s = set_to.get("recheck_s", "0")
+        return f"within {recheck_s} s" if recheck_s != "0" else "at the next file that its viewer asks for"
+    if set_to[CONTROL]:
+        return "at once"
+    if set_to.get("update_s", "0") != "0":
+        return f"at the next update, within {set_to['update_s']} s; with --control at once"
+    return "when its viewer goes; with --control at once"
 
 
 def _given(options: list[str]) -> dict[str, list[str]]:

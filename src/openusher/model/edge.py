@@ -21,6 +21,8 @@ _CONTROL_URL = re.compile(r"https?://[!->@-~]+")
 COOKIE = "usher"
 ONE_COOKIE = f"{COOKIE}_00000000"
 RECHECK_S_MAX = 3_600
+# Less than `session_idle_s`, or a viewer would lose the place under `max_sessions` between two updates.
+UPDATE_S_MAX = 240
 # What a configuration file could take for something else.
 _UNSAFE = frozenset("\"'`;{}\\$#\r\n\0")
 # As browsers write it: in lower case, and without the port that goes without saying.
@@ -37,6 +39,7 @@ class EdgeKind(StrEnum):
     CADDY = "caddy"
     HAPROXY = "haproxy"
     TRAEFIK = "traefik"
+    NGINX_RTMP = "nginx-rtmp"
     SRS = "srs"
     MEDIAMTX = "mediamtx"
 
@@ -154,6 +157,21 @@ OPTIONS: dict[EdgeKind, dict[str, Option]] = {
         "entry_point": Option("websecure", "The entry point that the media are at, as Traefik calls it."),
         "server_name": Option("", "The media's host name; without it every."),
         **_TRUSTED,
+    },
+    EdgeKind.NGINX_RTMP: {
+        **_CONNECTED,
+        "listen": Option("1935", "What the server takes RTMP on."),
+        "app": Option("live", "An application of the server.", many=True),
+        "update_s": Option(
+            "30",
+            "How often the server asks whether a viewer may go on; each update also ends who plays while this node is "
+            "away. 0: never, and without a control API nobody is dropped while playing.",
+            most=UPDATE_S_MAX,
+        ),
+        "user": Option("www-data", "Whom the server's workers run as."),
+        "module": Option("/usr/lib/nginx/modules/ngx_rtmp_module.so", "Where its RTMP module is."),
+        "log": Option("/var/log/nginx/usher-rtmp.log", "Where it logs who played, without the passes."),
+        "error_log": Option("/var/log/nginx/usher-rtmp-error.log", "Where it logs what it could not do."),
     },
 }
 

@@ -14,6 +14,7 @@ from openusher.web.edges.forward import ForwardDoor
 from openusher.web.edges.haproxy import HaproxySkin
 from openusher.web.edges.mediamtx import MediaMtxDoor
 from openusher.web.edges.nginx import NginxSkin
+from openusher.web.edges.nginx_rtmp import NginxRtmpDoor
 from openusher.web.edges.srs import SrsDoor
 from openusher.web.edges.traefik import TraefikSkin
 from openusher.web.health import HealthEndpoint
@@ -26,7 +27,8 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 def doors(usher: Usher) -> list[Door]:
     """One for each kind of media server."""
     skins = (NginxSkin(), EnvoySkin(), CaddySkin(), HaproxySkin(), TraefikSkin())
-    return [*(ForwardDoor(usher, skin) for skin in skins), SrsDoor(usher), MediaMtxDoor(usher)]
+    connected = (NginxRtmpDoor(usher), SrsDoor(usher), MediaMtxDoor(usher))
+    return [*(ForwardDoor(usher, skin) for skin in skins), *connected]
 
 
 class PublicApp:

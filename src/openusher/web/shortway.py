@@ -20,8 +20,9 @@ class ShortWay(Protocol):
 
     method: str
 
-    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond) -> None:
-        """Call `answer` when it is known, now or later. `target` is what is asked for, query and all, as it came."""
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, peer: str) -> None:
+        """Call `answer` when it is known, now or later. `target` is what is asked for, query and all, as it came, and
+        `peer` the address that the connection comes from, empty where it has none."""
         ...
 
 
@@ -150,7 +151,8 @@ class ShortWayConnection(BoundedConnection):
         request = _ShortRequest(self, keep_alive=self._keep_alive)
         self.cycle = request  # type: ignore[assignment]
         try:
-            self._way.ask(self.url.decode("latin-1"), self.headers, self._body, request.answer)
+            peer = self.client[0] if self.client is not None else ""
+            self._way.ask(self.url.decode("latin-1"), self.headers, self._body, request.answer, peer)
         except Exception:
             # As the server does with an application's.
             log.exception("request.failed")

@@ -75,7 +75,7 @@ class AuthorizeEndpoint:
         self._usher = usher
         self._request_s_max = request_s_max
 
-    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond) -> None:
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, peer: str = "") -> None:
         """Decide the question in `body`, and answer it when that is on disk."""
         try:
             edge = self._usher.edge(edge_token(headers))

@@ -66,9 +66,11 @@ def _start(usher: Usher, edge: Edge, question: Question, answer: _Answer) -> Non
 
 
 def _end(usher: Usher, edge: Edge, named: Named, answer: _Answer) -> None:
+    ending = usher.connecting.end(edge, named)
+
     async def end() -> None:
         try:
-            await usher.connecting.end(edge, named)
+            await ending
         except StoreError as error:
             answer(error)
         else:

@@ -33,18 +33,22 @@ _GIVE_UP_S = 3_600.0
 # Whatever a server or a viewer has put into a name, nothing else gets into a URL.
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-_SILENT = "no answer"
+_SILENT, _ANSWERED = "no answer", "status 200"
 
 log = logging.getLogger(__name__)
 
 
 class ControlCall(NamedTuple):
-    """A request to a server's control API; `path`, with its query, stands behind the edge's control URL. Where the
-    server may know the connection in one of several places, it is made to the paths `also` too, and each must say that
-    the connection is gone."""
+    """A request to a server's control API; `path`, with its query, stands behind the edge's control URL.
+
+    Where the server may know the connection in one of several places, it is made to the paths `also` too, and each must
+    say that the connection is gone. Where one of several workers answers for itself alone, so many answers with status
+    200 are enough, a second apart: then the connection is gone, whatever they say. 0: the call is made until the server
+    says that it is gone."""
 
     method: str
     path: str
+    answers_max: int = 0
     also: tuple[str, ...] = ()
 
 
@@ -67,11 +71,13 @@ _Name = int | tuple[int, str]
 
 
 class _Owed(msgspec.Struct):
-    """Since when a kick is owed, how often the server was called, and when it is next; by the monotonic clock."""
+    """Since when a kick is owed, how often the server was called and answered, and when it is next; by the monotonic
+    clock."""
 
     since_s: float
     next_s: float
     calls: int = 0
+    answers: int = 0
 
 
 class _Kick(NamedTuple):
@@ -183,6 +189,10 @@ class Controller:
                 paid.add(kick.name)
                 return
             is_silent |= said == _SILENT
+            if call.answers_max and said == _ANSWERED:
+                if self._ask_another(kick.name) >= call.answers_max:
+                    paid.add(kick.name)
+                return
             owed = self._ask_later(kick.name)
             if time.monotonic() - owed.since_s > self._give_up_s:
                 paid.add(kick.name)
@@ -210,6 +220,13 @@ class Controller:
     def _is_early(self, name: _Name) -> bool:
         now_s = time.monotonic()
         return self._owed.setdefault(name, _Owed(now_s, now_s)).next_s > now_s
+
+    def _ask_another(self, name: _Name) -> int:
+        """How often one of the server's workers has answered."""
+        owed = self._owed[name]
+        owed.answers += 1
+        owed.next_s = time.monotonic() + self._retry_s
+        return owed.answers
 
     def _ask_later(self, name: _Name) -> _Owed:
         owed = self._owed[name]

@@ -36,13 +36,14 @@ _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 class Call(Discreet, frozen=True, kw_only=True):
     """What a server sends. `target` is what stands behind the kind in the URL, with its query; header names are in
-    lower case."""
+    lower case. `peer` is the address that it calls from, empty where the connection has none."""
 
     edge: Edge
     method: str
     target: str
     headers: dict[bytes, bytes]
     body: bytes
+    peer: str = ""
 
 
 class Door(Protocol):
@@ -72,17 +73,18 @@ class EdgeEndpoint:
         self._request_s_max = request_s_max
         self.method = door.method
 
-    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond) -> None:
-        self._ask(self.method, target, headers, body, answer)
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, peer: str = "") -> None:
+        self._ask(self.method, target, headers, body, answer, peer)
 
-    def _ask(self, method: str, target: str, headers: Headers, body: bytes, answer: Respond) -> None:
+    def _ask(self, method: str, target: str, headers: Headers, body: bytes, answer: Respond, peer: str) -> None:
         try:
             # Nearly all that is asked: without a second look at the URL.
             token, rest = (edge_token(headers), "") if target == self._path else _token_and_rest(target, headers)
             edge = self._usher.edge(token)
             if edge.kind != self._kind:
                 raise NotAuthorised("this token is another kind of edge's")
-            self._door.ask(Call(edge=edge, method=method, target=rest, headers=dict(headers), body=body), answer)
+            call = Call(edge=edge, method=method, target=rest, headers=dict(headers), body=body, peer=peer)
+            self._door.ask(call, answer)
         except UsherError as error:
             answer(*self._door.refused(error))
 
@@ -106,7 +108,8 @@ class EdgeEndpoint:
             if not answered.done():
                 answered.set_result((status, body, headers))
 
-        self._ask(scope["method"], _target_of(scope), scope["headers"], body, settle)
+        peer = scope["client"][0] if scope.get("client") else ""
+        self._ask(scope["method"], _target_of(scope), scope["headers"], body, settle, peer)
         status, text, headers = await answered
         await send_answer(send, status, text, *headers)
 

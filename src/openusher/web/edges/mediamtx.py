@@ -7,6 +7,8 @@ tests/golden/mediamtx.py, and read from its `internal/auth/manager.go`.
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 
 from openusher.connecting import Named
@@ -124,10 +126,12 @@ class MediaMtxDoor:
             raise InvalidParameter("id", "is missing")
 
     def _end(self, edge: Edge, clients: list[str], answer: Respond) -> None:
+        # Over from here on, whatever is asked before it is written.
+        ending = [self._usher.connecting.end(edge, Named(client=client)) for client in clients]
+
         async def end() -> None:
             try:
-                for client in clients:
-                    await self._usher.connecting.end(edge, Named(client=client))
+                await asyncio.gather(*ending)
             except StoreError as error:
                 answer(*self.refused(error))
             else:
@@ -144,7 +148,7 @@ class MediaMtxDoor:
         if protocol not in _LISTS or not ID.fullmatch(name):
             return None
         path, *also = (f"/v3/{each}/kick/{name}" for each in _LISTS[protocol])
-        return ControlCall("POST", path, tuple(also))
+        return ControlCall("POST", path, also=tuple(also))
 
     def has_dropped(self, status: int, body: bytes) -> bool:
         """See `Control`. 404: not in this list, or no longer."""

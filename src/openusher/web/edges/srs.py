@@ -105,10 +105,12 @@ class SrsDoor:
     def _stop(self, edge: Edge, hook: Hook, answer: Respond) -> None:
         stream = _stream(hook)
         named = Named(client=_client(hook), app=stream.app, video=stream.video)
+        # Over from here on, whatever is asked before it is written.
+        ending = self._usher.connecting.end(edge, named)
 
         async def end() -> None:
             try:
-                await self._usher.connecting.end(edge, named)
+                await ending
             except StoreError as error:
                 answer(*self.refused(error))
             else:

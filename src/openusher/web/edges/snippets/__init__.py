@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from openusher.model.account import Edge
 from openusher.model.edge import ONE_COOKIE, OPTIONS, EdgeKind, option
+from openusher.web.edges.snippets.rtmp import rtmp_values
 
 TOKEN_PLACE = "THE-TOKEN-OF-THIS-EDGE"
 _PLACE = re.compile(r"@([a-z_]+)@")
@@ -39,6 +40,7 @@ _FORMS = {
     EdgeKind.CADDY: _Form("Caddyfile"),
     EdgeKind.HAPROXY: _Form("haproxy.cfg"),
     EdgeKind.TRAEFIK: _Form("traefik.yaml", '"{net}"', ", "),
+    EdgeKind.NGINX_RTMP: _Form("nginx-rtmp.conf"),
     EdgeKind.SRS: _Form("srs.conf"),
     EdgeKind.MEDIAMTX: _Form("mediamtx.yml"),
 }
@@ -57,6 +59,8 @@ def snippet_of(edge: Edge, *, token: str = TOKEN_PLACE) -> str:
             values[f"{name}_host"], _, values[f"{name}_port"] = values[name].rpartition(":")
             values[f"{name}_host"] = values[f"{name}_host"].strip("[]")
     values["trusted"] = _trusted(edge, form)
+    if kind is EdgeKind.NGINX_RTMP:
+        values |= rtmp_values(edge)
     if kind is EdgeKind.NGINX:
         values |= {"origins": _origins(edge), "cors": _CORS}
     values["asks_always"] = "yes" if values.get("recheck_s") == "0" else ""
@@ -79,8 +83,8 @@ def haproxy_lua() -> str:
 
 def _trusted(edge: Edge, form: _Form) -> str:
     written = []
-    nets = edge.options.get("trusted_proxy", "")
-    for net in filter(None, nets.split("\n")):
+    given = option(edge, "trusted_proxy") if "trusted_proxy" in OPTIONS[EdgeKind(edge.kind)] else ""
+    for net in filter(None, given.split("\n")):
         address, _, bits = net.partition("/")
         bits = bits or ("128" if ":" in address else "32")
         written.append(form.trusted.format(net=net, address=address, bits=bits))
