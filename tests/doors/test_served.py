@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from openusher.model.edge import OPTIONS, EdgeKind
 from tests.doors.controlapi import Said, control_api
 from tests.golden import mediamtx, srs
 from tests.nodes import Node, running_node, usher
@@ -24,6 +25,7 @@ from tests.sevuclient import Account
 _WAIT_S_MAX = 20.0
 _STOP_S_MAX = 5.0
 PASSWORD = "for encoders only"
+HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,22 @@ def test_mediamtx_asks_and_tells_where_its_configuration_says(node: Node) -> Non
     assert server.counts() == (1, 0)
 
 
+@pytest.mark.parametrize("kind", ["srs", "mediamtx"])
+def test_the_commands_of_the_page_make_the_edges_that_it_speaks_of(node: Node, kind: str) -> None:
+    account = node.create_account(f"page of {kind}")
+    page = (HOW_TO / f"guard-{kind}.md").read_text().replace("\\\n", "")
+    commands = re.findall(r"^usher (edge create 158 .*?) +> \S+$", page, re.MULTILINE)
+    made = [
+        usher(*shlex.split(command.replace("158", str(account.cdn))), "--data", str(node.data)) for command in commands
+    ]
+
+    assert len(commands) == (2 if kind == "srs" else 1)
+    assert [(each.returncode, bool(each.stdout)) for each in made] == [(0, True)] * len(commands)
+    # What it tells to give an option to, takes it.
+    options = set(re.findall(r"--option '?(\w+)=", page)) - {"root", "server_name"}
+    assert options <= set(OPTIONS[EdgeKind(kind)])
+
+
 # --- kicks, and the node's own end -----------------------------------------------------------------------------------
 
 
@@ -158,9 +176,6 @@ def test_a_kick_outlives_the_nodes_kill_and_is_paid_once(tmp_path: Path) -> None
             node.kill()
             node.start()
         node.kill()
-        with control_api(lambda method, path: Said()) as api:
-            # Where the edge was told that it is.
-            assert api.port != port
         with control_api(lambda method, path: Said(), port) as api:
             node.start()
             wait_for(lambda: len(api.calls) == 2, "the calls")
