@@ -149,6 +149,8 @@ OPTIONS: dict[EdgeKind, dict[str, Option]] = {
             "away. 0: never, and without a control API nobody is dropped while playing.",
             most=UPDATE_S_MAX,
         ),
+        "hls": Option("", "The folder that streams are written to as HLS too, for an edge of kind nginx to guard."),
+        "http": Option("", "The files of your sites, which stand in the http block: /etc/nginx/conf.d/*.conf."),
         "user": Option("www-data", "Whom the server's workers run as."),
         "module": Option("/usr/lib/nginx/modules/ngx_rtmp_module.so", "Where its RTMP module is."),
         "log": Option("/var/log/nginx/usher-rtmp.log", "Where it logs who played, without the passes."),
