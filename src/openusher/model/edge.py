@@ -106,7 +106,14 @@ _CONNECTED = {
 }
 OPTIONS: dict[EdgeKind, dict[str, Option]] = {
     EdgeKind.GENERIC: {},
-    EdgeKind.NGINX: {**_WATCHED, **_SERVER},
+    EdgeKind.NGINX: {
+        **_WATCHED,
+        **_SERVER,
+        "rewrite": Option(
+            "off", "Whether a playlist's ticket is written behind each URL in it: no cookie is needed.", ("on", "off")
+        ),
+        **_ON_FAILURE,
+    },
     EdgeKind.ENVOY: {
         **_WATCHED,
         **_PROXY,
