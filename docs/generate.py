@@ -117,8 +117,8 @@ def viewers_table() -> str:
     (rate,) = (figure["rate"] for figure in measured["figures"] if figure["name"] == "follow-ups")
     rows = [f"| {keep} | {each:.2g} | {_rounded(rate / 2 / each):,} |" for keep, each in _ASKED_A_SECOND.items()]
     said = (
-        f"Measured by `make bench-followup`: {_rounded(rate):,} questions a second about {measured['tickets']:,} sessions, "
-        "by one core. At half of that, so that starts and a bad minute have room:"
+        f"Measured by `make bench-followup`: {_rounded(rate):,} questions a second about {measured['tickets']:,} "
+        "sessions, by one core. At half of that, so that starts and a bad minute have room:"
     )
     head = ["| `recheck_s` | questions a second of a viewer | viewers a node |", "|---|---|---|"]
     return "\n".join([said, "", *head, *rows])
