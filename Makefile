@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: run serve test test-quick crash bench bench-followup lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup lint format clean packages players
+
+# Only what `usher` needs, to run it as a service.
+setup: $(READY)
 
 run: $(READY)
 	@$(BIN)/usher demo

@@ -24,6 +24,10 @@ DOCS = Path(__file__).resolve().parent
 OPENAPI = DOCS / "reference" / "openapi.json"
 RESULTS = DOCS.parent / "bench" / "results.json"
 
+FOLLOW_UPS = DOCS.parent / "bench" / "followup.json"
+# Of a live stream in segments of four seconds: a segment and a playlist in that time, or a question in `recheck_s`.
+_ASKED_A_SECOND = {0: 0.5, 4: 0.25, 10: 0.1, 30: 1 / 30}
+
 BEGIN = "<!-- made by python -m docs.generate -->"
 END = "<!-- end of what is made -->"
 _HELP_WIDTH = 100
@@ -107,11 +111,31 @@ def restart_sentence() -> str:
     return f"Measured by `make bench`, from the start of the process until it is ready: {'; '.join(measured)}."
 
 
+def viewers_table() -> str:
+    """How many viewers a node answers for, by how long an edge keeps answers, from the last `make bench-followup`."""
+    measured = json.loads(FOLLOW_UPS.read_text())
+    (rate,) = (figure["rate"] for figure in measured["figures"] if figure["name"] == "follow-ups")
+    rows = [f"| {keep} | {each:.2g} | {_rounded(rate / 2 / each):,} |" for keep, each in _ASKED_A_SECOND.items()]
+    said = (
+        f"Measured by `make bench-followup`: {_rounded(rate):,} questions a second about {measured['tickets']:,} "
+        "sessions, by one core. At half of that, so that starts and a bad minute have room:"
+    )
+    head = ["| `recheck_s` | questions a second of a viewer | viewers a node |", "|---|---|---|"]
+    return "\n".join([said, "", *head, *rows])
+
+
+def _rounded(number: float) -> int:
+    """Two figures: no more of it holds on another machine."""
+    places = len(str(int(number))) - 2
+    return int(round(number, -places))
+
+
 MADE: dict[str, Callable[[], str]] = {
     "reference/codes.md": codes_table,
     "reference/settings.md": settings_table,
     "reference/cli.md": help_texts,
     "explanation/promises.md": restart_sentence,
+    "how-to/guard-nginx.md": viewers_table,
 }
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes import Node, usher
-from tests.servers.guarded import LIVE, Site, cookie_of, guarded
+from tests.nodes import Node, running_node, usher
+from tests.servers.guarded import FILM, LIVE, Site, cookie_of, guarded
+from tests.servers.ports import free_port
 
 pytestmark = pytest.mark.client
 
@@ -125,6 +126,53 @@ def test_kept_answers_are_asked_for_again_in_time_and_cross_neither_viewers_nor_
             assert site.get(site.in_path(last, segment)).status == 403
         assert site.get(site.in_path(last, LIVE)).status == 200
         assert site.get(site.in_path(last, segment)).status == 200
+
+
+# Other settings
+
+
+def test_a_player_without_cookies_follows_the_urls_of_a_rewritten_playlist(
+    node: Node, media: Path, tmp_path: Path
+) -> None:
+    with guarded(node, media, tmp_path / "nginx", "rewrite=on", name="rewriting") as site:
+        ticket = site.ticket(password="user|a b&c=d%")
+        for playlist, number in (("live/cam1/index.m3u8", 10), ("live/fmp4/index.m3u8", 11)):
+            opened = ticket if number == 10 else site.ticket()
+            answer = site.get(site.in_query(opened, playlist))
+            assert answer.status == 200
+            urls = re.findall(r'^[^#\n]+$|URI="([^"]+)"', answer.body.decode(), re.MULTILINE)
+            names = re.findall(r"[a-z0-9]+\.(?:ts|m4s|mp4)[^\s\"]*", answer.body.decode())
+            assert len(names) == len(urls) == number
+            for name in names:
+                assert site.get(f"{playlist.rpartition('/')[0]}/{name}").status == 200
+            assert site.counts(opened) == (1, 0)
+        # Who has a cookie and no ticket gets the playlist as it is.
+        cookie = cookie_of(site.get(site.in_query(ticket, LIVE)))
+        assert site.get(LIVE, Cookie=cookie, User_Agent="another").body == (media / LIVE).read_bytes()
+
+
+def test_who_is_let_in_while_usher_is_away(media: Path, tmp_path: Path) -> None:
+    with (
+        running_node(tmp_path / "data", "--log", "ledger", "--port", str(free_port())) as node,
+        guarded(node, media, tmp_path / "nginx", "on_failure=open", name="open") as site,
+    ):
+        ticket = site.ticket()
+        refused = site.get(LIVE)
+        node.kill()
+        answers = [site.get(url) for url in (LIVE, site.in_path(ticket, LIVE), site.in_query(ticket, LIVE))]
+        missing = site.get("live/cam1/none.m3u8")
+        part = site.get(FILM, Range="bytes=2-5")
+        node.start()
+        again = site.get(LIVE)
+        assert site.counts(ticket) == (0, 0)
+    logged = (tmp_path / "nginx" / "usher.log").read_text()
+
+    assert [refused.status, again.status, missing.status] == [403, 403, 404]
+    assert [(each.status, each.headers["x-usher-reason"]) for each in answers] == [(200, "Unguarded")] * 3
+    assert {each.body for each in answers} == {(media / LIVE).read_bytes()}
+    assert (part.status, part.body) == (206, (media / FILM).read_bytes()[2:6])
+    assert logged.count("unguarded") == 5
+    assert ticket["key"] not in logged
 
 
 # The configuration

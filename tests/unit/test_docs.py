@@ -26,6 +26,7 @@ from docs.generate import (
 from openusher.errors import InvalidParameter
 from openusher.model.attempt import Attempt, Reason
 from openusher.model.search import GroupBy
+from openusher.model.session import EndedBy
 from openusher.model.ticket import Ticket
 from openusher.sevu.attempts import attempt_members
 from openusher.sevu.codes import CODES
@@ -161,6 +162,12 @@ def test_every_member_of_a_question_and_an_answer_is_on_the_page_of_the_door() -
         field.encode_name for field in msgspec.structs.fields(Answer)
     }
     assert {field.encode_name for field in msgspec.structs.fields(Answer)} == set(named(section(page, "Answer")))
+
+
+def test_everything_that_ends_a_session_is_on_the_page_of_sessions() -> None:
+    page = section(text_of("reference/sessions.md"), "Sessions that have ended")
+
+    assert {by.value for by in EndedBy} == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
 
 
 def _is_complete(question: Question) -> bool:

@@ -108,7 +108,14 @@ _CONNECTED = {
 }
 OPTIONS: dict[EdgeKind, dict[str, Option]] = {
     EdgeKind.GENERIC: {},
-    EdgeKind.NGINX: {**_WATCHED, **_SERVER},
+    EdgeKind.NGINX: {
+        **_WATCHED,
+        **_SERVER,
+        "rewrite": Option(
+            "off", "Whether a playlist's ticket is written behind each URL in it: no cookie is needed.", ("on", "off")
+        ),
+        **_ON_FAILURE,
+    },
     EdgeKind.SRS: {
         **_CONNECTED,
         "hls_path": Option(
@@ -168,6 +175,8 @@ OPTIONS: dict[EdgeKind, dict[str, Option]] = {
             "away. 0: never, and without a control API nobody is dropped while playing.",
             most=UPDATE_S_MAX,
         ),
+        "hls": Option("", "The folder that streams are written to as HLS too, for an edge of kind nginx to guard."),
+        "http": Option("", "The files of your sites, which stand in the http block: /etc/nginx/conf.d/*.conf."),
         "user": Option("www-data", "Whom the server's workers run as."),
         "module": Option("/usr/lib/nginx/modules/ngx_rtmp_module.so", "Where its RTMP module is."),
         "log": Option("/var/log/nginx/usher-rtmp.log", "Where it logs who played, without the passes."),

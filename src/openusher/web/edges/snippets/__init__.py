@@ -21,7 +21,8 @@ _CORS = """\
         add_header Access-Control-Max-Age $usher_preflight_s always;
         add_header Access-Control-Expose-Headers "X-Usher-Reason, Retry-After" always;
         add_header Vary Origin always;"""
-_SECTION = re.compile(r"^@if ([a-z_]+)@\n(.*?)^@end@\n", re.MULTILINE | re.DOTALL)
+# One that holds no other.
+_SECTION = re.compile(r"^@if ([a-z_]+)@\n((?:(?!^@if ).)*?)^@end@\n", re.MULTILINE | re.DOTALL)
 
 
 class _Form(NamedTuple):
@@ -64,15 +65,19 @@ def snippet_of(edge: Edge, *, token: str = TOKEN_PLACE) -> str:
     if kind is EdgeKind.NGINX:
         values |= {"origins": _origins(edge), "cors": _CORS}
     values["asks_always"] = "yes" if values.get("recheck_s") == "0" else ""
+    values["srs_hls"] = "yes" if values.get("own_hls") == "on" else ""
     values["nginx_hls"] = "yes" if values.get("own_hls") == "off" else ""
     values["fails_open"] = "yes" if values.get("on_failure") == "open" else ""
+    values["rewrites"] = "yes" if values.get("rewrite") == "on" else ""
     values["fails_closed"] = "" if values["fails_open"] else "yes"
     values["nobody_trusted"] = "" if values["trusted"] else "yes"
     values["host_rule"] = f" && Host(`{values['server_name']}`)" if values.get("server_name") else ""
     values["cookie"] = ONE_COOKIE
     text = resources.files(__package__).joinpath(form.file).read_text()
-    # A section is there for those that have a value for its option.
-    text = _SECTION.sub(lambda found: found[2] if values[found[1]] not in ("", "0", "off") else "", text)
+    found = 1
+    while found:
+        # A section is there for those that have a value for its option.
+        text, found = _SECTION.subn(lambda section: section[2] if values[section[1]] not in ("", "0") else "", text)
     return _PLACE.sub(lambda place: values[place[1]], text)
 
 

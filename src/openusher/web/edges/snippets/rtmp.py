@@ -10,13 +10,23 @@ from openusher.model.edge import CONTROL, option
 
 _APPLICATION = """\
         application {app} {{
-            live on;
+            live on;{hls}
         }}"""
+_HLS = """
+            hls on;
+            hls_path {folder};
+            hls_nested on;
+            hls_fragment 2s;
+            hls_playlist_length 20s;"""
 
 
 def rtmp_values(edge: Edge) -> dict[str, str]:
     """The applications, and where the control API is and who may call it, by the URL that this node calls."""
-    applications = "\n\n".join(_APPLICATION.format(app=app) for app in option(edge, "app").split("\n"))
+    hls = option(edge, "hls")
+    applications = "\n\n".join(
+        _APPLICATION.format(app=app, hls=_HLS.format(folder=f"{hls}/{app}") if hls else "")
+        for app in option(edge, "app").split("\n")
+    )
     parts = urlsplit(option(edge, CONTROL))
     # Without a user's name, which the URL may have for a proxy in between.
     listen = parts.netloc.rpartition("@")[2]
