@@ -123,6 +123,7 @@ FRONTS = {
             nginx_command,
             ("proxy_read_timeout 5s", "proxy_read_timeout 1s"),
             has_origin=False,
+            can_open=True,
             yes=range(200, 300),
         ),
         # A stand-in, without a log and without a patience of its own.

@@ -15,6 +15,7 @@ from openusher.web.edges.haproxy import HaproxySkin
 from openusher.web.edges.mediamtx import MediaMtxDoor
 from openusher.web.edges.nginx import NginxSkin
 from openusher.web.edges.nginx_rtmp import NginxRtmpDoor
+from openusher.web.edges.reconcile import Shows
 from openusher.web.edges.srs import SrsDoor
 from openusher.web.edges.traefik import TraefikSkin
 from openusher.web.health import HealthEndpoint
@@ -39,6 +40,7 @@ class PublicApp:
         health = HealthEndpoint(usher)
         plain = authorize.AuthorizeEndpoint(usher, request_s_max=settings.request_s_max)
         made = doors(usher)
+        self.shows = {door.kind.value: door for door in made if isinstance(door, Shows)}
         self.controls = {door.kind.value: door for door in made if isinstance(door, Control)}
         self._edges = {
             door.kind.value: EdgeEndpoint(usher, door, request_s_max=settings.request_s_max) for door in made

@@ -21,6 +21,7 @@ from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
 from openusher.web.connection import BoundedConnection
 from openusher.web.edges.control import Controller
+from openusher.web.edges.reconcile import Reconciler
 from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
 
 _BACKLOG = 2_048
@@ -45,18 +46,20 @@ async def serve(
         with listening, admin_listener(settings.data) as admin_listening:
             admin = _Server(http_config(admin_app(usher), settings), lambda: None)
             app = PublicApp(usher, settings)
-            controller = Controller(usher, app.controls)
+            beside = (Controller(usher, app.controls), Reconciler(usher, app.shows))
             config = http_config(app, settings, short_way=app.short_way)
             public = _Server(config, lambda: on_ready(_url(listening)))
             stop.ends(public)
             serving_admin = asyncio.get_running_loop().create_task(admin.serve(sockets=[admin_listening]))
-            controller.start()
+            for part in beside:
+                part.start()
             try:
                 await public.serve(sockets=[listening])
             finally:
                 admin.should_exit = True
                 await serving_admin
-                await controller.close()
+                for part in beside:
+                    await part.close()
     if stop.ledger_is_lost:
         raise LedgerUnavailable("the ledger's process ended; start the node again")
 

@@ -9,23 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import httpx
 import msgspec
 
 from openusher.connecting import server_name_of
 from openusher.errors import StoreError
 from openusher.model.account import Edge
 from openusher.usher import Usher
+from openusher.web.edges.caller import CALLS_AT_ONCE, Caller
 
-_CALL_S_MAX = 2.0
-_ANSWER_BYTES_MAX = 64 * 1024
-_AT_ONCE = 8
 _PAGE_ROWS = 500
 _RETRY_S, _RETRY_S_MAX = 1.0, 60.0
 # A server that did not answer for so long has lost its connections.
@@ -104,7 +100,7 @@ class Controller:
         self._controls = controls
         self._retry_s = retry_s
         self._give_up_s = give_up_s
-        self._caller = _Caller()
+        self._caller = Caller()
         self._owed: dict[_Name, _Owed] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -168,7 +164,7 @@ class Controller:
         control = self._controls.get(edge.kind) if edge is not None else None
         if edge is None or control is None or not url:
             return {kick.name for kick in kicks}
-        turns, is_silent = asyncio.Semaphore(_AT_ONCE), False
+        turns, is_silent = asyncio.Semaphore(CALLS_AT_ONCE), False
         paid: set[_Name] = set()
         # What the server said the first time that it did not do it, and the last.
         first: list[str] = []
@@ -233,53 +229,3 @@ class Controller:
         owed.calls += 1
         owed.next_s = time.monotonic() + min(_RETRY_S_MAX, self._retry_s * 2.0 ** (owed.calls - 1))
         return owed
-
-
-class _Caller:
-    """Calls servers from a thread with a loop of its own."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="control", daemon=True)
-        # A new connection each time: of several workers, another may have the viewer. No proxy of the environment.
-        self._client = httpx.AsyncClient(
-            timeout=_CALL_S_MAX,
-            follow_redirects=False,
-            trust_env=False,
-            # What is bounded must not grow after.
-            headers={"accept-encoding": "identity"},
-            limits=httpx.Limits(max_keepalive_connections=0),
-        )
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-        self._loop.close()
-
-    async def call(self, method: str, url: str) -> tuple[int, bytes] | None:
-        """Status and body; None where there was no answer within two seconds, or one that is too long."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._call(method, url), self._loop))
-
-    async def _call(self, method: str, url: str) -> tuple[int, bytes] | None:
-        try:
-            async with asyncio.timeout(_CALL_S_MAX):
-                return await self._answer(method, url)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
-            return None
-
-    async def _answer(self, method: str, url: str) -> tuple[int, bytes] | None:
-        whole = httpx.URL(url)
-        # Not in what is asked for, which the library names in logs and errors.
-        auth = httpx.BasicAuth(whole.username, whole.password) if whole.userinfo else None
-        async with self._client.stream(method, whole.copy_with(userinfo=b""), auth=auth) as response:
-            body = b""
-            async for piece in response.aiter_raw():
-                body += piece
-                if len(body) > _ANSWER_BYTES_MAX:
-                    return None
-            return response.status_code, body

@@ -8,6 +8,7 @@ tests/golden/mediamtx.py, and read from its `internal/auth/manager.go`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
@@ -59,6 +60,15 @@ class Asked(Discreet, frozen=True, kw_only=True, rename={"user_agent": "userAgen
 
 
 _decoder = msgspec.json.Decoder(Asked)
+
+
+class ApiError(msgspec.Struct):
+    """What MediaMTX's API says of what it does not find."""
+
+    error: str
+
+
+_api_decoder = msgspec.json.Decoder(ApiError)
 
 
 class MediaMtxDoor:
@@ -144,15 +154,36 @@ class MediaMtxDoor:
 
     def drop(self, client: str) -> ControlCall | None:
         """See `Control`."""
-        protocol, _, name = client.partition(":")
-        if protocol not in _LISTS or not ID.fullmatch(name):
-            return None
-        path, *also = (f"/v3/{each}/kick/{name}" for each in _LISTS[protocol])
-        return ControlCall("POST", path, also=tuple(also))
+        paths = _paths(client, "kick")
+        return ControlCall("POST", paths[0], also=paths[1:]) if paths else None
 
     def has_dropped(self, status: int, body: bytes) -> bool:
         """See `Control`. 404: not in this list, or no longer."""
         return status in (200, 404)
+
+    def look(self, client: str) -> tuple[str, ...]:
+        """See `Shows`."""
+        return _paths(client, "get")
+
+    def is_gone(self, answers: Sequence[tuple[int, bytes]]) -> bool:
+        """See `Shows`. A list that is not served, such as that of a protocol over TLS, is not found either; the API
+        alone says so by an error of its own."""
+        return all(status == 404 for status, _ in answers) and any(_is_error(body) for _, body in answers)
+
+
+def _is_error(body: bytes) -> bool:
+    try:
+        return _api_decoder.decode(body).error != ""
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+
+
+def _paths(client: str, verb: str) -> tuple[str, ...]:
+    """Where the control API may have a connection; nowhere if it cannot be asked about that."""
+    protocol, _, name = client.partition(":")
+    if protocol not in _LISTS or not ID.fullmatch(name):
+        return ()
+    return tuple(f"/v3/{each}/{verb}/{name}" for each in _LISTS[protocol])
 
 
 def _ticket(asked: Asked, fields: dict[str, str]) -> tuple[str, str]:

@@ -6,6 +6,8 @@ in tests/golden/srs.py, as captured from 6.0.157.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from openusher.connecting import Named
@@ -123,18 +125,32 @@ class SrsDoor:
 
     def drop(self, client: str) -> ControlCall | None:
         """See `Control`."""
-        name = client.removeprefix(_HLS)
-        return ControlCall("DELETE", f"/api/v1/clients/{name}") if ID.fullmatch(name) else None
+        return ControlCall("DELETE", path) if (path := _path(client)) else None
 
     def has_dropped(self, status: int, body: bytes) -> bool:
         """See `Control`. SRS answers 200 to most, and its code says the rest."""
-        if status != 200:
-            return False
-        try:
-            code = _api_decoder.decode(body).code
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return False
-        return code in (0, _CLIENT_NOT_FOUND)
+        return status == 200 and _code(body) in (0, _CLIENT_NOT_FOUND)
+
+    def look(self, client: str) -> tuple[str, ...]:
+        """See `Shows`."""
+        return (path,) if (path := _path(client)) else ()
+
+    def is_gone(self, answers: Sequence[tuple[int, bytes]]) -> bool:
+        """See `Shows`."""
+        return all(_code(body) == _CLIENT_NOT_FOUND for _, body in answers)
+
+
+def _path(client: str) -> str:
+    """Where the control API has a client; empty for one that it cannot be asked about."""
+    name = client.removeprefix(_HLS)
+    return f"/api/v1/clients/{name}" if ID.fullmatch(name) else ""
+
+
+def _code(body: bytes) -> int | None:
+    try:
+        return _api_decoder.decode(body).code
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _client(hook: Hook) -> str:
