@@ -104,6 +104,15 @@ async def test_an_answer_that_says_nothing_of_it_ends_nothing(tmp_path: Path, sa
         assert len(opened.api.asked) == 1
 
 
+async def test_one_that_cannot_be_asked_about_goes_on(tmp_path: Path) -> None:
+    async with site(tmp_path, always(GONE)) as opened:
+        await opened.play("../c1")
+        opened.node.now_ms += 60_000
+
+        assert len(await opened.look()) == 1
+        assert opened.api.asked == []
+
+
 async def test_a_server_that_is_not_there_ends_nothing(tmp_path: Path) -> None:
     node = DoorNode(tmp_path, EdgeKind.SRS, control=f"http://127.0.0.1:{free_port()}")
     await node.start()

@@ -25,6 +25,7 @@ from docs.generate import (
 )
 from openusher.errors import InvalidParameter
 from openusher.model.attempt import Attempt, Reason
+from openusher.model.edge import EdgeKind
 from openusher.model.search import GroupBy
 from openusher.model.session import EndedBy
 from openusher.model.ticket import Ticket
@@ -179,6 +180,12 @@ def _is_complete(question: Question) -> bool:
 def test_the_document_for_programs_is_up_to_date_and_sound() -> None:
     assert OPENAPI.read_text() == openapi_text()
     validate(json.loads(OPENAPI.read_text()))
+
+
+def test_every_kind_of_edge_is_compared() -> None:
+    assert {kind.value for kind in EdgeKind} == set(
+        re.findall(r"^\| \[`([\w-]+)`\]", text_of("reference/edges.md"), re.M)
+    )
 
 
 def test_every_reason_is_on_the_page_of_the_door() -> None:
