@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from openusher.model.session import SessionFilter
+from openusher.sevu.sessions import session_members
 from tests.conformance.asking import NOON_MS
 from tests.conformance.doors import DOORS, DoorBench, GenericDoor, NginxDoor, Node, Play, Says
 from tests.conformance.ledgers import Fault
@@ -37,6 +38,8 @@ async def test_who_has_a_good_ticket_is_let_in_and_recorded_as_asked(node: Node)
     (attempt,) = await node.attempts()
     assert (attempt.key, attempt.password, attempt.app, attempt.video, attempt.reason) == (*PLAY[:4], "")
     (watched,) = node.usher.sessions(node.cdn, SessionFilter(ip=None, key="k"))
+    # Under whatever name the server would look for it.
+    assert (PLAY.client in str(session_members(watched)["client"])) == node.door.has_connections
     assert (watched.session.video, watched.session.ip == attempt.ip, await node.uses()) == ("cam1", True, 1)
 
 
