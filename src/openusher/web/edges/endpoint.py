@@ -28,7 +28,7 @@ from openusher.web.asgi import (
     read_body,
     send_answer,
 )
-from openusher.web.edges.token import edge_token
+from openusher.web.edges.token import bearer_token
 
 WITH_HEADER, WITH_TOKEN = "/v1/edges/", "/e/"
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
@@ -78,12 +78,13 @@ class EdgeEndpoint:
 
     def _ask(self, method: str, target: str, headers: Headers, body: bytes, answer: Respond, peer: str) -> None:
         try:
+            named = dict(headers)
             # Nearly all that is asked: without a second look at the URL.
-            token, rest = (edge_token(headers), "") if target == self._path else _token_and_rest(target, headers)
+            token, rest = (_bearer(named), "") if target == self._path else _token_and_rest(target, named)
             edge = self._usher.edge(token)
             if edge.kind != self._kind:
                 raise NotAuthorised("this token is another kind of edge's")
-            call = Call(edge=edge, method=method, target=rest, headers=dict(headers), body=body, peer=peer)
+            call = Call(edge=edge, method=method, target=rest, headers=named, body=body, peer=peer)
             self._door.ask(call, answer)
         except UsherError as error:
             answer(*self._door.refused(error))
@@ -128,10 +129,14 @@ def _target_of(scope: Scope) -> str:
     return (path + b"?" + query if query else path).decode("latin-1")
 
 
-def _token_and_rest(target: str, headers: Headers) -> tuple[str, str]:
+def _bearer(headers: dict[bytes, bytes]) -> str:
+    return bearer_token(headers.get(b"authorization", b""))
+
+
+def _token_and_rest(target: str, headers: dict[bytes, bytes]) -> tuple[str, str]:
     """The token, and what stands behind the kind. Raises NotAuthorised where there is no token."""
     if not target.startswith(WITH_TOKEN):
-        return edge_token(headers), _behind_kind(target, WITH_HEADER)
+        return _bearer(headers), _behind_kind(target, WITH_HEADER)
     token, _, _ = target[len(WITH_TOKEN) :].partition("/")
     return token, _behind_kind(target, f"{WITH_TOKEN}{token}/")
 
