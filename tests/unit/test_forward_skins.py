@@ -204,7 +204,7 @@ def test_a_configuration_has_no_place_left_open(kind: EdgeKind) -> None:
         assert ("2001:db8::1" in text) == ("trusted_proxy" in options and kind != EdgeKind.HAPROXY)
 
 
-@pytest.mark.parametrize("kind", [EdgeKind.CADDY, EdgeKind.TRAEFIK, EdgeKind.NGINX])
+@pytest.mark.parametrize("kind", [EdgeKind.CADDY, EdgeKind.TRAEFIK, EdgeKind.NGINX_RTMP, EdgeKind.SRS])
 def test_a_server_that_cannot_open_has_no_such_option(kind: EdgeKind) -> None:
     with pytest.raises(InvalidParameter, match=f"is no option of {kind}"):
         checked_options(kind, {"on_failure": ["open"]})
