@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.tap import tapped
 from tests.nodes import Node, running_node, usher
 from tests.servers.guarded import FILM, LIVE, Site, cookie_of, guarded
 from tests.servers.ports import free_port
@@ -126,6 +127,33 @@ def test_kept_answers_are_asked_for_again_in_time_and_cross_neither_viewers_nor_
             assert site.get(site.in_path(last, segment)).status == 403
         assert site.get(site.in_path(last, LIVE)).status == 200
         assert site.get(site.in_path(last, segment)).status == 200
+
+
+def test_a_player_is_asked_about_once_in_the_time_that_answers_are_kept(
+    node: Node, media: Path, tmp_path: Path
+) -> None:
+    recheck_s, times = 2, 6
+    options = (f"recheck_s={recheck_s}", f"cache={tmp_path}/cache")
+    with tapped(node.url) as tap:
+        there, here = (url.removeprefix("http://") for url in (node.url, tap.url))
+        moved = tmp_path / "nginx"
+        with guarded(
+            node, media, moved, *options, name="asking", changed=lambda text: text.replace(there, here)
+        ) as site:
+            ticket = site.ticket()
+            end = time.monotonic() + times * recheck_s
+            played = 0
+            while time.monotonic() < end:
+                for file in (LIVE, f"live/cam1/segment{played % 10:03}.ts"):
+                    assert site.get(site.in_path(ticket, file)).status == 200
+                played += 1
+                # As often as a player whose segments last a fifth of a second.
+                time.sleep(0.2)
+            asked = sum(heard.count(b"GET /v1/edges/nginx ") for heard in tap.requests())
+            assert site.counts(ticket) == (1, 0)
+
+    assert played > 5 * times
+    assert 3 <= asked <= 1 + times + 1
 
 
 # Other settings
