@@ -129,6 +129,15 @@ def test_codes_prints_every_code_that_the_node_answers(node: Node, credentials: 
     assert next(code["message"] for code in codes if code["code"] == reply["code"]) == reply["message"]
 
 
+def test_a_second_edge_of_a_kind_is_told_that_it_needs_a_name(node: Node, account: Account) -> None:
+    create = ("edge", "create", str(account.cdn), "--kind", "envoy", "--data", str(node.data))
+    assert usher(*create).returncode == 0
+    again = usher(*create)
+
+    assert again.stderr == "usher: name: another edge of this account has it; choose another\n"
+    assert usher(*create, "--name", "second").returncode == 0
+
+
 def test_an_account_command_that_cannot_be_done_says_why(node: Node, account: Account, tmp_path: Path) -> None:
     data = ("--data", str(node.data))
     for arguments, status, said in (
@@ -142,6 +151,10 @@ def test_an_account_command_that_cannot_be_done_says_why(node: Node, account: Ac
         (("account", "enable", "9" * 20, *data), FAILED, "there is no account with cdn"),
         (("account", "add-key", "9" * 20, *data), FAILED, "there is no account with cdn"),
         (("account", "list", "--data", str(tmp_path / "nowhere")), FAILED, "no such data folder"),
+        (("edge", "create", "77", "--kind", "nginx", *data), FAILED, "there is no account with cdn 77; usher account"),
+        (("session", "list", "77", *data), FAILED, "there is no account with cdn 77"),
+        (("session", "kick", "77", "--user", "u", *data), FAILED, "there is no account with cdn 77"),
+        (("session", "report", "77", *data), FAILED, "there is no account with cdn 77"),
         (("acount",), USAGE, "account"),
     ):
         done = usher(*arguments)

@@ -169,7 +169,8 @@ class _Admin:
         name = checked_text("name", body.name or body.kind, bytes_max=NAME_BYTES_MAX)
         if not name.isprintable() or '"' in name:
             raise InvalidParameter("name", "give printable characters without quotes")
-        edge, token = await self._usher.create_edge(_cdn(request), kind=body.kind, name=name, options=options)
+        cdn = self._known_cdn(request)
+        edge, token = await self._usher.create_edge(cdn, kind=body.kind, name=name, options=options)
         return {**_edge_members(edge), "token": token.reveal(), "snippet": snippet_of(edge, token=token.reveal())}
 
     async def list_edges(self, request: Request) -> list[dict[str, Any]]:
@@ -191,26 +192,35 @@ class _Admin:
         """The parameters and the answer of sevu.sessions."""
         members = msgspec.json.decode(await request.body(), type=dict[str, Any])
         parameters = Parameters(members, {name: name for name in members})
-        asked = read_sessions(parameters, cdn=_cdn(request), now_s=0)
-        live = self._usher.sessions(_cdn(request), asked.search)
+        cdn = self._known_cdn(request)
+        asked = read_sessions(parameters, cdn=cdn, now_s=0)
+        live = self._usher.sessions(cdn, asked.search)
         return sessions_members(live[asked.seek : asked.seek + asked.limit], total=len(live))
 
     async def list_ended_sessions(self, request: Request) -> list[dict[str, Any]]:
         body = msgspec.json.decode(await request.body(), type=EndedSessionsBody)
         from_ms = self._usher.clock_ms - body.hours * 3_600_000
-        found = await self._usher.ended_sessions(_cdn(request), from_ms=from_ms, limit=body.limit)
+        found = await self._usher.ended_sessions(self._known_cdn(request), from_ms=from_ms, limit=body.limit)
         return [ended_members(watched) for watched in found]
 
     async def kick(self, request: Request) -> dict[str, Any]:
         """The parameters and the answer of sevu.kick."""
         members = msgspec.json.decode(await request.body(), type=dict[str, Any])
         parameters = Parameters(members, {name: name for name in members})
-        search = read_kick(parameters, cdn=_cdn(request), now_s=0).search
-        return kick_members(await self._usher.kick(_cdn(request), search))
+        cdn = self._known_cdn(request)
+        search = read_kick(parameters, cdn=cdn, now_s=0).search
+        return kick_members(await self._usher.kick(cdn, search))
 
     async def rotate_cookie_key(self, request: Request) -> dict[str, Any]:
         await self._usher.rotate_cookie_key()
         return {}
+
+    def _known_cdn(self, request: Request) -> int:
+        """For what would find nothing with a mistyped number, and look as if nobody watched."""
+        cdn = _cdn(request)
+        if all(account.cdn != cdn for account in self._usher.accounts()):
+            raise NotAuthorised(f"there is no account with cdn {cdn}; usher account list shows them")
+        return cdn
 
     def _edge(self, request: Request) -> Edge:
         number = request.path_params["edge"]

@@ -180,9 +180,10 @@ class SqliteLedger:
         except apsw.ConstraintError as error:
             if str(error).startswith("FOREIGN KEY"):
                 raise NotAuthorised("there is no account with this cdn") from error
-            # SQLite's text ends with the column: "UNIQUE constraint failed: accounts.name".
-            column = str(error).rpartition(".")[2]
-            raise AlreadyExists(f"{column}: another account has it; choose another") from error
+            # SQLite's text ends with table and column: "UNIQUE constraint failed: edges.cdn, edges.name".
+            table, _, column = str(error).rpartition(" ")[2].partition(".")
+            other = "another edge of this account" if table == "edges" else "another account"
+            raise AlreadyExists(f"{column}: {other} has it; choose another") from error
 
     async def next_block(self, *, now_ms: int) -> Block | None:
         open_block = await self._readers.ask(blocks.oldest_unshipped)
