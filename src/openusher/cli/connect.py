@@ -33,7 +33,7 @@ async def admin(
         hold_folder(settings.data, create=create).release()
     except FolderInUse as error:
         if not (settings.data / ADMIN_SOCKET).exists():
-            fail(str(error))
+            fail(f"{error}; or, if it has just been started, ask again in a moment")
         async with _client_of_running_node(settings) as client:
             yield client
         return

@@ -48,8 +48,12 @@ def print_fields(fields: dict[str, Any]) -> None:
         out.print(f"{name:<{width}}  {value}", markup=False)
 
 
-def print_table(columns: list[str], rows: list[list[Any]], *, title: str = "") -> None:
-    table = Table(*columns, title=title or None, title_justify="left", title_style="bold")
+def print_table(columns: list[str], rows: list[list[Any]], *, title: str = "", whole: tuple[str, ...] = ()) -> None:
+    """A narrow terminal breaks what is long, except in the columns that are kept `whole`, to be copied from."""
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    for column in columns:
+        # By default it would be cut, and what is cut cannot be given to the next command.
+        table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     out.print(table)

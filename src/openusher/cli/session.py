@@ -52,7 +52,7 @@ def list_sessions(
         [each["session"], each["user"], each["video"], each["ip"], each["start_date"], each["watched"], _state(each)]
         for each in found["sessions"]
     ]
-    print_table(["session", "user", "video", "ip", "since (UTC)", "watched s", ""], rows)
+    print_table(["session", "user", "video", "ip", "since (UTC)", "watched s", "state"], rows, whole=("session",))
     if len(rows) < found["session_count"]:
         out.print(f"{len(rows)} of {found['session_count']}; --limit shows more")
 
@@ -100,7 +100,7 @@ def kick(
     if as_json:
         print_json(kicked)
         return
-    out.print(f"Ended {kicked['kicked']} session{'' if kicked['kicked'] == 1 else 's'}.")
+    out.print(f"Ended {_counted(kicked['kicked'], 'session')}.")
 
 
 @app.command("report", short_help="Show who has watched, and what ended it.", epilog=EXITS)
@@ -126,7 +126,8 @@ def report(
     fields = ["user", "video", "ip", "start_date", "end_date", "watched", "ended_by"]
     print_table(columns, [[session[field] for field in fields] for session in ended])
     watched_s = sum(session["watched"] for session in ended)
-    out.print(f"{len(ended)} sessions of {len({session['user'] for session in ended})} users, {watched_s} s watched")
+    users = len({session["user"] for session in ended})
+    out.print(f"{_counted(len(ended), 'session')} of {_counted(users, 'user')}, {watched_s} s watched")
 
 
 @app.command("rotate-key", short_help="Sign cookies by a new key.", epilog=EXITS)
@@ -142,6 +143,10 @@ def rotate_key(data: Data = None) -> None:
 
 def _search(**filters: str) -> dict[str, Any]:
     return {name: text for name, text in filters.items() if text}
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _state(session: dict[str, Any]) -> str:
