@@ -215,3 +215,10 @@ def test_an_address_is_given_with_its_port(value: str) -> None:
     assert checked_options(EdgeKind.ENVOY, {"usher": ["[::1]:8088"], "origin": ["media.local:80"]})
     with pytest.raises(InvalidParameter, match="give host:port"):
         checked_options(EdgeKind.ENVOY, {"usher": [value]})
+
+
+@pytest.mark.parametrize("value", ["localhost:8088", "usher.example.com:8088"])
+def test_haproxy_gets_the_nodes_address_since_its_lua_looks_up_no_names(value: str) -> None:
+    assert checked_options(EdgeKind.HAPROXY, {"usher": ["[::1]:8088"], "origin": ["media.local:80"]})
+    with pytest.raises(InvalidParameter, match="give an address and port"):
+        checked_options(EdgeKind.HAPROXY, {"usher": [value]})

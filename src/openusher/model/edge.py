@@ -11,7 +11,7 @@ import msgspec
 
 from openusher.errors import InvalidParameter
 from openusher.model.account import Edge, token_digest
-from openusher.model.address import parse_net
+from openusher.model.address import parse_address, parse_net
 from openusher.model.limits import checked_text
 from openusher.model.pathmap import DEFAULT_TEMPLATES, PathMap
 
@@ -206,6 +206,13 @@ def checked_options(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, st
         raise InvalidParameter("certificate", "goes with certificate_key: give both or none")
     if "certificate" in options and "ssl" not in options.get("listen", "").split():
         raise InvalidParameter("listen", "has no ssl, which a certificate is for; give '443 ssl'")
+    if kind is EdgeKind.HAPROXY and "usher" in options:
+        try:
+            parse_address(options["usher"].rpartition(":")[0].strip("[]"))
+        except ValueError:
+            raise InvalidParameter(
+                "usher", "give an address and port such as 192.0.2.10:8088: HAProxy's Lua looks up no names"
+            ) from None
     if options.get("path"):
         path_map(options["path"])
     return options
@@ -219,8 +226,12 @@ def _check_value(name: str, value: str, option: Option) -> None:
     if option.host_port and not _HOST_PORT.fullmatch(value):
         raise InvalidParameter(name, "give host:port, such as 127.0.0.1:8088")
     # A template has braces, and never stands in a configuration.
-    if not value or (name != "path" and not _UNSAFE.isdisjoint(value)):
-        raise InvalidParameter(name, "is empty or holds what no configuration takes")
+    if not value:
+        raise InvalidParameter(name, "is empty")
+    if name != "path" and not _UNSAFE.isdisjoint(value):
+        raise InvalidParameter(
+            name, "holds what a configuration takes for its own, one of \" ' ` ; { } \\ $ # or a line end"
+        )
     if name == CONTROL and not _CONTROL_URL.fullmatch(value):
         raise InvalidParameter(name, "give a URL such as http://127.0.0.1:8080/control, without a query")
     if name == "cors_origin" and not _ORIGIN.fullmatch(value):

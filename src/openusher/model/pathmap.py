@@ -194,6 +194,10 @@ def _place(place: str) -> str:
     # The longest first, since the others are not tried after it.
     listed = sorted((words if named else place).split("|"), key=len, reverse=True)
     if "" in listed or not (named or "|" in place):
-        raise InvalidParameter("path", f"{{{place}}} is no place of a template")
+        raise InvalidParameter(
+            "path",
+            f"{{{place}}} is no place of a template; give {{app}}, {{appinst}}, {{video}}, {{video...}}, {{n}}, {{*}} "
+            "or words such as {ts|m4s}",
+        )
     expression = "(?>" + "|".join(map(re.escape, listed)) + ")"
     return f"(?P<{field}>{expression})" if named else expression
