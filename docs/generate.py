@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from openusher.cli.main import app
+from openusher.model.edge import OPTIONS, EdgeKind, Option
 from openusher.settings import Settings
 from openusher.sevu.codes import CODES
 from openusher.web.edges.openapi import openapi_document
@@ -111,6 +112,28 @@ def restart_sentence() -> str:
     return f"Measured by `make bench`, from the start of the process until it is ready: {'; '.join(measured)}."
 
 
+def options_table() -> str:
+    """Every option of `usher edge create`, once for all kinds to which it means the same."""
+    kinds: dict[tuple[str, Option], list[str]] = {}
+    for kind in EdgeKind:
+        for name, option in OPTIONS[kind].items():
+            kinds.setdefault((name, option), []).append(f"`{kind}`")
+    rows = [
+        f"| `{name}` | {', '.join(of)} | {f'`{option.default}`' if option.default else ''} | {_option_taken(option)} | "
+        f"{option.help} |"
+        for (name, option), of in kinds.items()
+    ]
+    return "\n".join(["| option | of | default | takes | what it does |", "|---|---|---|---|---|", *rows])
+
+
+def _option_taken(option: Option) -> str:
+    if option.words:
+        return " or ".join(f"`{word}`" for word in option.words)
+    if option.most is not None:
+        return f"a whole number from 0 to {option.most:,}"
+    return f"{'host:port' if option.host_port else 'a text'}{', again for each' if option.many else ''}"
+
+
 def viewers_table() -> str:
     """How many viewers a node answers for, by how long an edge keeps answers, from the last `make bench-followup`."""
     measured = json.loads(FOLLOW_UPS.read_text())
@@ -134,6 +157,7 @@ MADE: dict[str, Callable[[], str]] = {
     "reference/codes.md": codes_table,
     "reference/settings.md": settings_table,
     "reference/cli.md": help_texts,
+    "reference/edges.md": options_table,
     "explanation/promises.md": restart_sentence,
     "how-to/guard-nginx.md": viewers_table,
 }

@@ -24,17 +24,21 @@ Number = Annotated[int, typer.Argument(metavar="EDGE", help="The edge's number."
 
 
 def _options_help() -> str:
-    kinds = (f"{kind}: {', '.join(options) or 'none'}" for kind, options in OPTIONS.items())
-    return f"A setting, name=value; may be given again. {'; '.join(kinds)}."
+    kinds = (f"{kind}: {', '.join(OPTIONS[kind])}." for kind in EdgeKind if OPTIONS[kind])
+    said = "A setting, name=value; may be given again. docs/reference/edges.md says what each does."
+    return "\n\n".join([said, *kinds])
 
 
 @app.command("create", short_help="Make an edge and print its configuration.", epilog=EXITS)
 def create(
     cdn: Annotated[int, typer.Argument(metavar="CDN", help="The account's cdn number.", show_default=False)],
     kind: Annotated[EdgeKind, typer.Option(help="How it asks.", show_default=False)],
-    name: Annotated[str, typer.Option(help="A name for people, unlike the account's other edges'.")] = "",
+    name: Annotated[
+        str, typer.Option(help="A name for people, unlike the account's other edges'; without it, its kind.")
+    ] = "",
     trusted_proxy: Annotated[
-        list[str] | None, typer.Option(help="A net of a CDN in front, whose X-Forwarded-For is believed.")
+        list[str] | None,
+        typer.Option(help="A net of a CDN in front, whose X-Forwarded-For is believed; once for each."),
     ] = None,
     control: Annotated[
         str, typer.Option(help="The server's control API as this node reaches it, for dropping viewers.")
