@@ -37,7 +37,8 @@ def list_sessions(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the live sessions of an account, the newest first.
+    """List the live sessions of an account, the newest first, also of those who are asleep: silent for so long
+    (session_idle_s) that they take no place, but may go on.
 
     \b
     Example: usher session list 158 --video 'cam*'
