@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # A full check reads everything; all else answers in milliseconds.
 _TIMEOUT_S = 3_600.0
 _BASE_URL = "http://admin"
+# It has the folder before it has the socket; of one that was killed the socket is still there.
+_STARTING = "if it has just been started, ask again in a moment"
 
 
 @asynccontextmanager
@@ -33,7 +35,7 @@ async def admin(
         hold_folder(settings.data, create=create).release()
     except FolderInUse as error:
         if not (settings.data / ADMIN_SOCKET).exists():
-            fail(f"{error}; or, if it has just been started, ask again in a moment")
+            fail(f"{error}; {_STARTING}")
         async with _client_of_running_node(settings) as client:
             yield client
         return
@@ -78,7 +80,7 @@ async def ask(client: httpx.AsyncClient, method: str, path: str, body: Any = Non
     try:
         answer = await client.request(method, path, json=body)
     except httpx.TransportError as error:
-        fail(f"the node does not answer on its admin socket: {error}", Exit.UNREACHABLE)
+        fail(f"the node does not answer on its admin socket: {error}; {_STARTING}", Exit.UNREACHABLE)
     try:
         content = answer.json()
     except ValueError:
