@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from openusher.ledger.base import HOOK, Decide, EndSessions, Ledger, PayKicks, Revoke, SeeSessions, Start
+from openusher.model.attempt import Reason
 from openusher.model.session import EndedBy, SessionWish, Started
 from tests.conformance.asking import NOON_MS, new_account, request
 from tests.conformance.ledgers import LedgerBench
@@ -168,6 +169,23 @@ async def test_nobody_takes_over_the_session_of_another(ledger: Ledger, changed:
     (other,) = await started(ledger, connect("s2", "two", takes_over=1, **changed))
 
     assert (other.session.id, other.is_new, await uses(ledger)) == ("s2", True, 2)
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_session_is_taken_over_once(ledger: Ledger, together: bool) -> None:
+    """Both of its viewer's connections may have asked before the first was answered."""
+    await commit(ledger, issue(uses_limit=1))
+    await started(ledger, connect("s1", "~one"))
+    halves = connect("s2", "two", takes_over=1), connect("s3", "three", takes_over=1)
+    if together:
+        taken, refused = await commit(ledger, *halves)
+    else:
+        taken, refused = [(await commit(ledger, half))[0] for half in halves]
+    (again,) = await started(ledger, halves[0])
+
+    assert isinstance(taken, Started)
+    assert (said([taken, refused]), await uses(ledger)) == (["s1", Reason.USES_EXCEEDED], 1)
+    assert (again.session, await live(ledger)) == (taken.session, [taken.session])
 
 
 async def test_an_ended_session_is_not_taken_over(ledger: Ledger) -> None:

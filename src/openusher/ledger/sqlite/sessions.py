@@ -11,7 +11,16 @@ from msgspec.structs import replace
 
 from openusher.ledger.base import Start
 from openusher.model.attempt import AttemptRequest
-from openusher.model.session import OWED, EndedBy, FoundSessions, Session, SessionWish, taking_place, viewer_digest
+from openusher.model.session import (
+    HALF,
+    OWED,
+    EndedBy,
+    FoundSessions,
+    Session,
+    SessionWish,
+    taking_place,
+    viewer_digest,
+)
 from openusher.model.ticket import Ticket
 
 # In the order of the model's fields.
@@ -156,7 +165,8 @@ class SessionBatch:
     def joined(self, viewer: str, wish: SessionWish) -> Session | None:
         """The viewer's live session, which another start has opened meanwhile."""
         taken_over = self._by_number.get(wish.takes_over)
-        if taken_over is not None and taken_over.viewer == viewer:
+        # Not one that the same viewer's other connection has taken meanwhile: two would watch for one use.
+        if taken_over is not None and taken_over.viewer == viewer and taken_over.client.startswith(HALF):
             return self._take_over(taken_over, wish.client)
         session = self._by_viewer.get((viewer, wish.client))
         # Of a connection whose question is never the same, not even one that came in the same millisecond.
