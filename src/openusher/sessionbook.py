@@ -202,6 +202,9 @@ class SessionBook:
         live = self._by_id.get(name)
         return live if live is not None and live.session.edge == edge.number else None
 
+    def knows(self, number: int) -> bool:
+        return number in self._by_number
+
     def by_client(self, edge: Edge, client: str) -> list[Live]:
         """The sessions that a media server knows by this name."""
         return list(self._by_client.get((edge.number, client), {}).values())

@@ -17,7 +17,7 @@ import msgspec
 
 from openusher.errors import CommitUnknown, StoreError, UsherError
 from openusher.gate import Gate
-from openusher.ledger.base import EndSessions, Ledger, SeeSessions, Start
+from openusher.ledger.base import HOOK_KEPT_MS, EndSessions, Ledger, SeeSessions, Start
 from openusher.model.account import Edge
 from openusher.model.attempt import AttemptRequest, Decision, Reason
 from openusher.model.discreet import Discreet
@@ -103,6 +103,7 @@ class Watching:
         self._clock_ms = clock_ms
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_becoming_sure = False
+        self._has_unknown = False
         # Set when a media server may have to be told to drop somebody.
         self.owes = asyncio.Event()
         # By edge and client: connections that go on though their sessions have ended, and nothing was owed.
@@ -270,9 +271,25 @@ class Watching:
             for by, ended in overdue.items():
                 await self.end(ended, by)
             await asyncio.sleep(0)
+        if self._has_unknown:
+            await self._end_unknown()
         kept_from_ms = self._clock_ms() - self.book.limits.ended_kept_ms
         while await self._ledger.prune_sessions(before_ms=kept_from_ms, limit=_SWEPT_ROWS):
             pass
+
+    async def _end_unknown(self) -> None:
+        """End the connections that a commit of unknown outcome has opened. Their servers let nobody in and tell no end;
+        those that have asked again are known here since. Raises StoreError."""
+        self._has_unknown, has_unknown = False, True
+        try:
+            found = (await self._live_sessions()).sessions
+            unknown = [each for each in found if each.client and not self.book.knows(each.number)]
+            asked_ms = self._clock_ms() - 2 * HOOK_KEPT_MS
+            if over := [each.number for each in unknown if each.started_ms < asked_ms][:_ENDED_ROWS]:
+                await self._see_to(EndSessions(numbers=over, by=EndedBy.STOPPED))
+            has_unknown = len(over) < len(unknown)
+        finally:
+            self._has_unknown |= has_unknown
 
     async def end(self, lives: list[Live], by: EndedBy) -> None:
         """End sessions for ever. Raises StoreError: then they go on."""
@@ -328,6 +345,7 @@ class Watching:
 
     def be_sure(self) -> None:
         """After a commit of unknown outcome: see in the ledger, as soon as that can be read, which sessions live on."""
+        self._has_unknown = True
         if not self._is_becoming_sure:
             self._is_becoming_sure = True
             self.run(self._become_sure())
@@ -338,6 +356,8 @@ class Watching:
                 await self._ledger.be_ready()
                 upto = self.book.last_number
                 self.book.reconcile(await self._live_sessions(), upto=upto)
+                # What has ended them may be owed to their servers.
+                self.owes.set()
                 break
             except StoreError:
                 await asyncio.sleep(1)
