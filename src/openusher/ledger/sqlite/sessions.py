@@ -29,7 +29,11 @@ TICKET_COLUMNS = (
     "max_sessions, newest_wins"
 )
 _COLUMNS = ", ".join(Session.__struct_fields__)
-_BY_VIEWER = f"SELECT {_COLUMNS} FROM sessions WHERE viewer IN (SELECT value FROM json_each(?)) AND ended_ms = 0"
+# By client too: of a whole event that watches with one ticket from behind one address, one connection is of interest.
+_BY_VIEWER = f"""
+SELECT {_COLUMNS} FROM sessions
+WHERE (viewer, client) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?)) AND ended_ms = 0
+"""
 _OPEN = f"INSERT INTO sessions ({_COLUMNS}) VALUES ({', '.join('?' for _ in Session.__struct_fields__)})"
 _SEEN = "UPDATE sessions SET seen_ms = max(seen_ms, ?), watched_ms = max(watched_ms, ?) WHERE number = ?"
 _ENDED_SO = "ended_ms = ?, ended_by = ?, owes = (? AND client <> '')"
@@ -107,21 +111,22 @@ class SessionBatch:
             self._read_held(asked, tickets)
         if not starts:
             return
-        viewers = {viewer_digest(start.request, start.wish.base) for start in starts}
-        self._by_viewer = {(each.viewer, each.client): each for each in self._live(_BY_VIEWER, viewers)}
+        asking = {(viewer_digest(start.request, start.wish.base), start.wish.client) for start in starts}
+        self._by_viewer = {(each.viewer, each.client): each for each in self._live(_BY_VIEWER, asking)}
         if taken_over := {start.wish.takes_over for start in starts if start.wish.takes_over}:
             self._by_number = {session.number: session for session in self._live(_NUMBERED, taken_over)}
         named = (tickets.get((start.request.cdn, start.request.key)) for start in starts)
         limited = {ticket.number for ticket in named if ticket is not None and ticket.max_sessions}
         if limited:
             hold_ms = max(start.wish.hold_ms for start in starts)
+            viewers = {viewer for viewer, _ in asking}
             replaced = self._connection.execute(_REPLACED, (_json(viewers), self._now_ms - hold_ms))
             self._replaced = {viewer for viewer, _ in replaced}
             self._by_ticket = {number: {} for number in limited}
             for session in self._live(_OF_TICKETS, limited):
                 self._by_ticket[session.ticket][session.number] = session
 
-    def _live(self, statement: str, names: Iterable[str] | Iterable[int]) -> Iterator[Session]:
+    def _live(self, statement: str, names: Iterable[object]) -> Iterator[Session]:
         return map(session_of_row, self._connection.execute(statement, (_json(names),)))
 
     def _read_held(self, asked: Sequence[AttemptRequest], tickets: Mapping[tuple[int, str], Ticket]) -> None:
