@@ -6,6 +6,7 @@ import hmac
 import re
 from enum import StrEnum
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -232,7 +233,7 @@ def _check_value(name: str, value: str, option: Option) -> None:
         raise InvalidParameter(
             name, "holds what a configuration takes for its own, one of \" ' ` ; { } \\ $ # or a line end"
         )
-    if name == CONTROL and not _CONTROL_URL.fullmatch(value):
+    if name == CONTROL and not (_CONTROL_URL.fullmatch(value) and _has_host(value)):
         raise InvalidParameter(name, "give a URL such as http://127.0.0.1:8080/control, without a query")
     if name == "cors_origin" and not _ORIGIN.fullmatch(value):
         raise InvalidParameter(name, "give scheme, host and port as browsers do, such as https://www.example.com, or *")
@@ -243,13 +244,23 @@ def _check_value(name: str, value: str, option: Option) -> None:
             raise InvalidParameter(name, "give an address or a net such as 192.0.2.0/24") from None
 
 
+def _has_host(url: str) -> bool:
+    """Also not where a slash in a password ends what stands for the host."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def shown_options(edge: Edge) -> dict[str, str]:
     """The options without what opens anything."""
     shown = dict(edge.options)
     if PUBLISH_PASSWORD in shown:
         shown[PUBLISH_PASSWORD] = "***"
     if CONTROL in shown:
-        shown[CONTROL] = re.sub("//[^/@]*@", "//***@", shown[CONTROL])
+        # To the last @, as those read it who call it: a password may have one.
+        shown[CONTROL] = re.sub("//[^/]*@", "//***@", shown[CONTROL])
     return shown
 
 
