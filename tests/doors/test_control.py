@@ -294,6 +294,29 @@ async def test_a_server_that_hangs_is_waited_for_two_seconds_and_keeps_nobody_el
         assert other.kind == EdgeKind.SRS
 
 
+async def test_a_server_that_hangs_is_waited_for_once_however_many_it_owes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kicks are read in pages, and one of another server may stand in the last."""
+    monkeypatch.setattr("openusher.web.edges.control._PAGE_ROWS", 20)
+    async with controlled(tmp_path, always(None)) as slow:
+        node = slow.node
+        with control_api(always(DONE)) as quick:
+            _, token = await node.usher.create_edge(
+                CDN, kind=EdgeKind.SRS, name="other", options={"control": quick.url}
+            )
+            for number in range(100):
+                assert await slow.play(f"c{number}", ip=f"192.0.2.{number}") == 200
+            body = hook("on_play", "q1", param="?key=K&pass=pass-of-K")
+            assert (await node.post(body, token=token.reveal())).status == 200
+            kicked_s = time.monotonic()
+            await node.usher.revoke_ticket(CDN, "K")
+            await called(quick, 1)
+
+        assert time.monotonic() - kicked_s < 4.5
+        assert await slow.owed() == 100
+
+
 async def test_a_server_that_is_down_is_asked_when_it_is_up_again(tmp_path: Path) -> None:
     port = free_port()
     node = DoorNode(tmp_path, EdgeKind.SRS, control=f"http://127.0.0.1:{port}/")

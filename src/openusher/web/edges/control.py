@@ -102,6 +102,8 @@ class Controller:
         self._give_up_s = give_up_s
         self._caller = Caller()
         self._owed: dict[_Name, _Owed] = {}
+        # Edges whose server has not answered in this round.
+        self._silent: set[int] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -117,15 +119,17 @@ class Controller:
         await asyncio.get_running_loop().run_in_executor(None, self._caller.close)
 
     async def _run(self) -> None:
-        owes = self._usher.watching.owes
+        owes, took_s = self._usher.watching.owes, 0.0
         while True:
             with suppress(TimeoutError):
-                # Also where nothing new is owed, what could not be paid is tried again.
-                async with asyncio.timeout(self._retry_s if self._owed else None):
+                # Also where nothing new is owed, what could not be paid is tried again; all of it is read for that.
+                async with asyncio.timeout(max(self._retry_s, took_s) if self._owed else None):
                     await owes.wait()
             owes.clear()
+            began_s = time.monotonic()
             try:
                 await self._pay_all()
+                took_s = time.monotonic() - began_s
             except StoreError as error:
                 log.warning("control.not_read: %s", error)
                 await asyncio.sleep(self._retry_s)
@@ -136,6 +140,7 @@ class Controller:
                 owes.set()
 
     async def _pay_all(self) -> None:
+        self._silent.clear()
         strays = self._usher.watching.strays
         kicks = [_Kick(stray, *stray) for stray in strays]
         paid = await self._pay(kicks)
@@ -164,27 +169,27 @@ class Controller:
         control = self._controls.get(edge.kind) if edge is not None else None
         if edge is None or control is None or not url:
             return {kick.name for kick in kicks}
-        turns, is_silent = asyncio.Semaphore(CALLS_AT_ONCE), False
+        turns = asyncio.Semaphore(CALLS_AT_ONCE)
         paid: set[_Name] = set()
         # What the server said the first time that it did not do it, and the last.
         first: list[str] = []
         last: list[str] = []
 
         async def pay(kick: _Kick) -> None:
-            nonlocal is_silent
             call = control.drop(kick.client)
             if call is None:
                 paid.add(kick.name)
                 return
             async with turns:
                 # Of a server that does not answer, not each connection is waited for: others' turn comes the later.
-                if is_silent or self._is_early(kick.name):
+                if self._is_early(kick.name) or edge.number in self._silent:
                     return
                 said = await self._call(control, call, url.rstrip("/"))
             if not said:
                 paid.add(kick.name)
                 return
-            is_silent |= said == _SILENT
+            if said == _SILENT:
+                self._silent.add(edge.number)
             if call.answers_max and said == _ANSWERED:
                 if self._ask_another(kick.name) >= call.answers_max:
                     paid.add(kick.name)
