@@ -59,8 +59,11 @@ WHERE viewer IN (SELECT value FROM json_each(?)) AND ended_by = 'replaced' AND e
 _ENDED = f"""
 SELECT {_COLUMNS} FROM sessions WHERE cdn = ? AND ended_ms > 0 AND ended_ms >= ? ORDER BY ended_ms DESC LIMIT ?
 """
+# By account, of which there are few: else all that are kept would be looked at for none.
 _PRUNE = """
-DELETE FROM sessions WHERE number IN (SELECT number FROM sessions WHERE ended_ms > 0 AND ended_ms < ? LIMIT ?)
+DELETE FROM sessions WHERE number IN (
+  SELECT number FROM accounts CROSS JOIN sessions
+  ON sessions.cdn = accounts.cdn AND ended_ms > 0 AND ended_ms < ? LIMIT ?)
 """
 _TICKETS = f"""
 SELECT json_group_array(json_array('Ticket', {TICKET_COLUMNS})) FROM tickets
