@@ -291,3 +291,16 @@ async def test_a_plain_question_of_a_server_that_was_accepted_is_asked_anew(ledg
     asked = Decide(request(1, attempt_id=f"{HOOK}c1"))
 
     assert said(await commit(ledger, asked, asked, asked)) == ["", "", "Maximum uses exceeded"]
+
+
+async def test_who_replaced_himself_comes_back_where_there_is_room(ledger: Ledger) -> None:
+    """A lost network has a player begin anew before its server knows that the first connection is gone."""
+    await commit(ledger, issue(uses_limit=9, max_sessions=1, newest_wins=True))
+    await started(ledger, connect("s1", "one"))
+    (second,) = await started(ledger, connect("s2", "two"), now_ms=NOON_MS + 1_000)
+    no_room = await commit(ledger, connect("s3", "three"), now_ms=NOON_MS + 2_000)
+    await commit(ledger, EndSessions(numbers=[2], by=EndedBy.STOPPED), now_ms=NOON_MS + 3_000)
+    (fourth,) = await started(ledger, connect("s4", "four"), now_ms=NOON_MS + 4_000)
+
+    assert (second.replaced, said(no_room)) == ((1,), [Reason.TOO_MANY_SESSIONS])
+    assert (fourth.session.id, fourth.replaced, [each.id for each in await live(ledger)]) == ("s4", (), ["s4"])

@@ -157,7 +157,7 @@ class Model:
         there = [each for each in self._of(question["key"]) if self._has_place(each)]
         missing = len(there) + 1 - ticket["most"] if ticket["most"] else 0
         was_replaced = self._replaced.get(_viewer(question), -HOLD_MS) > self.now_ms - HOLD_MS
-        if (ticket["most"] and was_replaced) or (missing > 0 and not ticket["newest_wins"]):
+        if missing > 0 and (was_replaced or not ticket["newest_wins"]):
             return "Too many sessions", []
         if self._held.get((question["key"], question["ip"]), 0) > self.now_ms:
             return "Kicked", []

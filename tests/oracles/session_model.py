@@ -97,7 +97,7 @@ class Model:
         self.last_number = 0
         self.ended: dict[int, Ended] = {}
         self.held_until_ms: dict[Held, int] = {}
-        # Whose session was replaced, until when he cannot start that video.
+        # Whose session was replaced, until when he replaces nobody with that video.
         self.replaced_until_ms: dict[tuple[object, ...], int] = {}
         self.attempts: Counter[tuple[int, str]] = Counter()
 
@@ -259,8 +259,6 @@ class Model:
         sessions, newest_wins = self.places.get((question["cdn"], question["key"]), (0, False))
         if sessions == 0:
             return []
-        if self.now_ms < self.replaced_until_ms.get(_video_of({**question, "base": question["file"]["base"]}), 0):
-            return None
         taking = [
             session
             for session in self._of_ticket(question["cdn"], question["key"])
@@ -270,6 +268,8 @@ class Model:
         too_many = len(taking) + 1 - sessions
         if too_many <= 0:
             return []
+        if self.now_ms < self.replaced_until_ms.get(_video_of({**question, "base": question["file"]["base"]}), 0):
+            return None
         # Those that were seen least lately; of two alike the older, since the newest wins.
         taking.sort(key=lambda session: (-self._silent_ms(session, seen_ms), session["number"]))
         return taking[:too_many] if newest_wins else None

@@ -65,8 +65,8 @@ class SessionWish(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     knows it watches. `base` is what its files' paths begin with (pathmap.py). A session that has been silent for longer
     than `resume_ms` is not joined; one for longer than `idle_ms` takes no place under the ticket's `max_sessions`, and
     neither does one of the same viewer, who has gone to another video, after `hop_ms`. `seen` has the number and
-    `seen_ms` of the ticket's sessions as the door knows them. A viewer whose session was replaced cannot start for
-    `hold_ms`, or two of them would end each other in turn.
+    `seen_ms` of the ticket's sessions as the door knows them. A viewer whose session was replaced replaces
+    nobody for `hold_ms`, or two of them would end each other in turn.
 
     Where a media server asks once for a whole connection, `client` is its name of that: only a repeat of the same
     question within `repeat_ms` joins, the sessions numbered `ends` are over whatever is decided, and the one numbered

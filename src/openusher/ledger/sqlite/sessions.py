@@ -146,8 +146,6 @@ class SessionBatch:
         """Whether another session of the ticket may begin."""
         if not ticket.max_sessions:
             return Room()
-        if viewer in self._replaced:
-            return Room(is_there=False)
         known = dict(wish.seen)
         seen = [
             (session, max(session.seen_ms, known.get(number, 0)))
@@ -165,7 +163,7 @@ class SessionBatch:
         missing = len(taking) + 1 - ticket.max_sessions
         if missing <= 0:
             return Room()
-        if not ticket.newest_wins:
+        if not ticket.newest_wins or viewer in self._replaced:
             return Room(is_there=False)
         longest_silent = sorted(taking, key=lambda each: (-each[0], each[1]))
         return Room(taken_from=tuple(number for _, number in longest_silent[:missing]))
