@@ -161,7 +161,9 @@ class ApartBench:
 
     async def open(self) -> Ledger:
         with pytest.MonkeyPatch.context() as environment:
-            environment.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+            root = Path(__file__).parents[2]
+            # The code beside these tests, whichever is installed.
+            environment.setenv("PYTHONPATH", f"{root}:{root / 'src'}")
             return await LedgerApart.open(
                 self._folder,
                 demo=False,
