@@ -169,7 +169,7 @@ async def test_a_connection_that_plays_on_after_its_session_has_ended_is_dropped
 
 
 async def test_a_stray_is_asked_for_again_until_it_is_dropped(tmp_path: Path) -> None:
-    said = itertools.chain([Said(500, b"")] * 3, itertools.repeat(Said(404, b"")))
+    said = itertools.chain([Said(500, b"")] * 3, itertools.repeat(Said(404, b'{"error":"not found"}')))
     async with controlled(tmp_path, lambda method, path: next(said), kind=EdgeKind.MEDIAMTX) as site:
         await site.node.post(mediamtx.question(query="key=K&pass=pass-of-K", protocol="srt"))
         for below in ("/unread", "/read"):

@@ -333,5 +333,13 @@ async def test_a_connection_is_dropped_from_every_list_that_may_have_it(node: Do
     }
     for client in ("", CONN, f"other:{CONN}", "rtmp:", "rtmp:../x", "rtmp:a/b"):
         assert door.drop(client) is None
-    said = {status: door.has_dropped(status, b"") for status in (200, 404, 302, 400, 401, 403, 500)}
-    assert [status for status, dropped in said.items() if dropped] == [200, 404]
+
+
+async def test_only_the_api_itself_says_that_a_connection_is_gone(node: DoorNode) -> None:
+    """Of a protocol over TLS that is not served there is no list, and of a wrong control URL nothing at all."""
+    door = MediaMtxDoor(node.usher)
+    done, unknown, no_list = (200, b""), (404, b'{"status":"error","error":"not found"}'), (404, b"404 page not found")
+    for gone in ([done], [unknown], [done, no_list], [no_list, done], [unknown, unknown], [unknown, no_list]):
+        assert door.has_dropped(gone), gone
+    for not_gone in ([no_list], [no_list, no_list], *([done, (status, b"")] for status in (302, 400, 401, 403, 500))):
+        assert not door.has_dropped(not_gone), not_gone

@@ -314,5 +314,5 @@ async def test_a_client_is_dropped_by_its_id_and_srs_says_whether_it_was(node: D
         (404, b""),
         (500, b'{"code":0}'),
     ]
-    assert [door.has_dropped(*answer) for answer in gone] == [True] * len(gone)
-    assert [door.has_dropped(*answer) for answer in not_gone] == [False] * len(not_gone)
+    assert [door.has_dropped([answer]) for answer in gone] == [True] * len(gone)
+    assert [door.has_dropped([answer]) for answer in not_gone] == [False] * len(not_gone)

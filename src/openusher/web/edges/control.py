@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -37,10 +37,9 @@ log = logging.getLogger(__name__)
 class ControlCall(NamedTuple):
     """A request to a server's control API; `path`, with its query, stands behind the edge's control URL.
 
-    Where the server may know the connection in one of several places, it is made to the paths `also` too, and each must
-    say that the connection is gone. Where one of several workers answers for itself alone, so many answers with status
-    200 are enough, a second apart: then the connection is gone, whatever they say. 0: the call is made until the server
-    says that it is gone."""
+    Where the server may know the connection in one of several places, it is made to the paths `also` too. Where one of
+    several workers answers for itself alone, so many answers with status 200 are enough, a second apart: then the
+    connection is gone, whatever they say. 0: the call is made until the server says that it is gone."""
 
     method: str
     path: str
@@ -57,8 +56,9 @@ class Control(Protocol):
         cannot be asked for. Every part of a name that goes into the path must match `ID`."""
         ...
 
-    def has_dropped(self, status: int, body: bytes) -> bool:
-        """Whether the connection is gone by this answer; else the call is made again."""
+    def has_dropped(self, answers: Sequence[tuple[int, bytes]]) -> bool:
+        """Whether the connection is gone by these answers, a status and a body for each path; else the call is made
+        again. Not where they may come from anything else than the API: a wrong control URL must be told of."""
         ...
 
 
@@ -210,13 +210,14 @@ class Controller:
 
     async def _call(self, control: Control, call: ControlCall, url: str) -> str:
         """What the server said instead of having dropped the connection; empty where it has."""
+        answers: list[tuple[int, bytes]] = []
         for path in (call.path, *call.also):
             answer = await self._caller.call(call.method, url + path)
             if answer is None:
                 return _SILENT
-            if not control.has_dropped(*answer):
-                return f"status {answer[0]}"
-        return ""
+            answers.append(answer)
+        # Of several it is the last that is told.
+        return "" if control.has_dropped(answers) else f"status {answers[-1][0]}"
 
     def _is_early(self, name: _Name) -> bool:
         now_s = time.monotonic()

@@ -157,9 +157,10 @@ class MediaMtxDoor:
         paths = _paths(client, "kick")
         return ControlCall("POST", paths[0], also=paths[1:]) if paths else None
 
-    def has_dropped(self, status: int, body: bytes) -> bool:
+    def has_dropped(self, answers: Sequence[tuple[int, bytes]]) -> bool:
         """See `Control`. 404: not in this list, or no longer."""
-        return status in (200, 404)
+        is_done = any(status == 200 for status, _ in answers)
+        return all(status in (200, 404) for status, _ in answers) and (is_done or self.is_gone(answers))
 
     def look(self, client: str) -> tuple[str, ...]:
         """See `Shows`."""

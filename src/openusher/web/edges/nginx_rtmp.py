@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from openusher.connecting import Named
@@ -47,6 +48,7 @@ _ORDER = {
 _FIELDS_MAX = 64
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NUMBER = re.compile(rb"[0-9]{1,20}")
+_DROPPED = re.compile(rb"[1-9][0-9]{0,8}")
 # A player that goes from one stream to the next says so first, and the module tells both almost at once.
 _CLOSED_S_MAX = 1.0
 _LOOK_S = 0.02
@@ -113,8 +115,9 @@ class NginxRtmpDoor:
             ControlCall("GET", f"/drop/client?clientid={number}", _DROP_ANSWERS_MAX) if ID.fullmatch(number) else None
         )
 
-    def has_dropped(self, status: int, body: bytes) -> bool:
-        return status == 200 and body.strip() not in (b"", b"0")
+    def has_dropped(self, answers: Sequence[tuple[int, bytes]]) -> bool:
+        # It answers with how many it has dropped.
+        return any(status == 200 and _DROPPED.fullmatch(body.strip()) for status, body in answers)
 
     def _update(self, call: Call, hook: Hook) -> tuple[int, bytes, Headers]:
         named = Named(client=hook.client, app=hook.app, video=hook.name, key=hook.key, password=hook.password)

@@ -127,9 +127,9 @@ class SrsDoor:
         """See `Control`."""
         return ControlCall("DELETE", path) if (path := _path(client)) else None
 
-    def has_dropped(self, status: int, body: bytes) -> bool:
+    def has_dropped(self, answers: Sequence[tuple[int, bytes]]) -> bool:
         """See `Control`. SRS answers 200 to most, and its code says the rest."""
-        return status == 200 and _code(body) in (0, _CLIENT_NOT_FOUND)
+        return all(status == 200 and _code(body) in (0, _CLIENT_NOT_FOUND) for status, body in answers)
 
     def look(self, client: str) -> tuple[str, ...]:
         """See `Shows`."""
