@@ -6,7 +6,7 @@ rests on an end that must come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 import msgspec
 
@@ -118,10 +118,7 @@ class Connecting:
         One refused is the same question for a minute.
         """
         base = connection_base(request)
-        found = self._book.by_ticket(
-            edge, request.key, request.password, request.ip, request.user_agent, holds=lambda each: each == base
-        )
-        for live in found:
+        for live in self._of_viewer(edge, request, base):
             if live.session.client:
                 continue
             refusal = self._book.follow(live, request.ip, now_ms=self._clock_ms())
@@ -163,15 +160,29 @@ class Connecting:
         """The sessions of a server's name whose end has not come."""
         return [live for live in self._known(edge, client) if live.session.number not in self._ending]
 
-    def end(self, edge: Edge, named: Named) -> Coroutine[None, None, None]:
-        """The connection is over from this call on; what is returned writes it, and must be awaited. One that nobody
-        knows is no fault: ends come twice, or late. Raises StoreError when awaited: then it goes on."""
+    def end(self, edge: Edge, *named: Named, told: Callable[[Exception | None], None]) -> None:
+        """These connections are over from this call on; `told` is called when that is written, or with what kept it
+        from being written: then they go on. One that nobody knows is no fault: ends come twice, or late."""
+        lives = [live for each in named for live in self._ended(edge, each)]
+        self._ending |= {live.session.number for live in lives}
+
+        async def write() -> None:
+            try:
+                await self._end(lives)
+            except Exception as error:
+                # Whatever it was, the server waits for an answer.
+                told(error)
+            else:
+                told(None)
+
+        self._watching.run(write())
+
+    def _ended(self, edge: Edge, named: Named) -> list[Live]:
+        """The sessions that are meant; a start that is still being decided is noted to have ended."""
         for starting in self._starting.get((edge.number, named.client), ()):
             asked = starting.request
             starting.has_ended |= named.app in (None, asked.app) and named.video in (None, asked.video)
-        lives = self._named(edge, named)
-        self._ending |= {live.session.number for live in lives}
-        return self._end(lives)
+        return self._named(edge, named)
 
     async def _end(self, lives: list[Live]) -> None:
         for live in lives:
@@ -196,12 +207,15 @@ class Connecting:
             return []
         return self._book.by_client(edge, client) + self._book.by_client(edge, HALF + client)
 
-    def _half(self, edge: Edge, request: AttemptRequest, base: str, now_ms: int) -> Live | None:
-        """The viewer's session that its server has asked about once, by another name."""
-        found = self._book.by_ticket(
+    def _of_viewer(self, edge: Edge, request: AttemptRequest, base: str) -> list[Live]:
+        """The sessions of this ticket, address, player and video."""
+        return self._book.by_ticket(
             edge, request.key, request.password, request.ip, request.user_agent, holds=lambda each: each == base
         )
-        for live in found:
+
+    def _half(self, edge: Edge, request: AttemptRequest, base: str, now_ms: int) -> Live | None:
+        """The viewer's session that its server has asked about once, by another name."""
+        for live in self._of_viewer(edge, request, base):
             is_half = live.session.client.startswith(HALF) and live.session.number not in self._ending
             if is_half and now_ms - live.session.started_ms <= _HALVES_MS:
                 return live
@@ -222,11 +236,6 @@ def _as_hook(edge: Edge, client: str, request: AttemptRequest) -> AttemptRequest
     """The question as one that may come again."""
     asked = text_digest(f"{edge.number}\0{client}\0{request.digest()}")
     return msgspec.structs.replace(request, attempt_id=HOOK + asked)
-
-
-def server_name_of(client: str) -> str:
-    """The media server's own name of a session's client."""
-    return client.removeprefix(HALF)
 
 
 def _is_meant(live: Live, named: Named) -> bool:

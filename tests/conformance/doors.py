@@ -318,8 +318,10 @@ class Node:
     async def send(self, sent: Sent, *, token: str | None = None) -> httpx.Response:
         token = self.token if token is None else token
         headers = {**sent.headers, **({"authorization": f"Bearer {token}"} if sent.bearer else {})}
+        # As the letters of a header travel; the library takes others for a mistake.
+        raw = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
         path = sent.path.replace("{token}", token)
-        return await self._client.request(sent.method, path, content=sent.body, headers=headers)
+        return await self._client.request(sent.method, path, content=sent.body, headers=raw)
 
     async def asks(self, sent: Sent | None, *, token: str | None = None) -> Says:
         """What the server makes of our answer to this."""

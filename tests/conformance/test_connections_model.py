@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from openusher.model.session import SessionFilter
 from tests.conformance.asking import NOON_MS
 from tests.conformance.doors import GenericDoor, Node, Sent, node_with
 from tests.conftest import Promise
+from tests.machines import run_machine
 from tests.oracles.connection_model import Model, Question
 
 T = TypeVar("T")
@@ -183,16 +183,7 @@ def test_whatever_servers_do_usher_says_what_the_model_says(promise: Promise, mo
     for name in ("_SEEN_S", "_SWEEP_S"):
         monkeypatch.setattr(f"openusher.watching.{name}", 10**6)
     machine = ConnectionsBesideModel
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
+    run_machine(machine, examples=EXAMPLES, steps=STEPS)
     promise(
         "Never one use too many",
         answers_to_media_servers_compared_with_the_model=machine.answers,

@@ -70,8 +70,7 @@ async def _answered(bench: DoorBench, sent: Sent) -> tuple[int, set[tuple[str, s
     with tempfile.TemporaryDirectory() as folder:
         async with node_with(bench, Path(folder)) as node:
             await node.issue(app="live", video="cam1")
-            headers = {name: value.encode("latin-1") for name, value in sent.headers.items()}
-            answer = await node.send(sent._replace(headers=headers))  # type: ignore[arg-type]
+            answer = await node.send(sent)
             opened = {(each.app, each.video) for each in await node.attempts() if not each.reason}
             return answer.status_code, opened
 

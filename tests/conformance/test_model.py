@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,7 +21,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from openusher.attemptlog.base import AttemptLog
@@ -48,6 +46,7 @@ from tests.conformance.asking import NOON_MS, attempt_filter, request, ticket
 from tests.conformance.drawn import CDNS, Asked, Asker, Operation
 from tests.conformance.looks import Look, at_model, at_usher
 from tests.conftest import Promise
+from tests.machines import run_machine
 from tests.oracles.usher_model import Answers, Model
 
 T = TypeVar("T")
@@ -382,16 +381,7 @@ def test_whatever_is_done_usher_says_what_the_model_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("openusher.shipper._POLL_S", POLL_S)
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
+    run_machine(machine, examples=examples, steps=steps)
     promise(
         "Counted exactly once",
         counts_compared_with_the_model=machine.compared,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -20,7 +19,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from openusher.model.session import SessionFilter
@@ -30,6 +28,7 @@ from tests.conformance.asking import NOON_MS, ticket
 from tests.conformance.viewers import ADDRESSES, CDNS, EDGES_EACH, FILES, PASSES, Drawn, Viewers, newest
 from tests.conformance.watchednode import WatchedNode
 from tests.conftest import Promise
+from tests.machines import run_machine
 from tests.oracles.session_model import Answer, Held, Limits, Model, Question
 
 T = TypeVar("T")
@@ -348,16 +347,7 @@ def test_whatever_viewers_do_usher_says_what_the_model_says(promise: Promise, mo
     for name in ("_SEEN_S", "_SWEEP_S"):
         monkeypatch.setattr(f"openusher.watching.{name}", 10**6)
     machine = SessionsBesideModel
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
+    run_machine(machine, examples=EXAMPLES, steps=STEPS)
     promise(
         "Never one use too many",
         answers_to_viewers_compared_with_the_model=machine.answers,

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from openusher.model.edge import EdgeKind
 from tests.conformance.asking import NOON_MS
 from tests.conftest import Promise
 from tests.doors.doornode import CDN, DoorNode
 from tests.golden import mediamtx, srs
+from tests.machines import run_machine
 from tests.oracles.hook_model import Model, Question, Ticket
 
 T = TypeVar("T")
@@ -239,16 +239,7 @@ def test_a_body_of_the_stand_ins_is_what_the_servers_send() -> None:
 def test_whatever_the_server_asks_and_tells_the_model_counts_the_same(
     promise: Promise, machine: type[BesideModel]
 ) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-        ),
-    )
+    run_machine(machine, examples=EXAMPLES, steps=STEPS)
     promise(
         "Never one use too many",
         answers_to_media_servers_compared_with_the_model=machine.answers,

@@ -222,3 +222,8 @@ def test_haproxy_gets_the_nodes_address_since_its_lua_looks_up_no_names(value: s
     assert checked_options(EdgeKind.HAPROXY, {"usher": ["[::1]:8088"], "origin": ["media.local:80"]})
     with pytest.raises(InvalidParameter, match="give an address and port"):
         checked_options(EdgeKind.HAPROXY, {"usher": [value]})
+
+
+def test_a_query_that_begins_with_another_mark_has_no_key_as_in_the_servers_themselves() -> None:
+    assert carried_ticket("/live/cam1/index.m3u8??key=k&pass=p")[:2] == ("", "p")
+    assert carried_ticket("/live/cam1/index.m3u8?key=&key=k&pass=p&pass=q")[:2] == ("k", "p")

@@ -110,6 +110,11 @@ class Session(msgspec.Struct, frozen=True, tag=True, array_like=True, kw_only=Tr
     ended_by: str
     client: str = ""
 
+    @property
+    def client_name(self) -> str:
+        """The media server's own name of the connection."""
+        return self.client.removeprefix(HALF)
+
     def is_held_open(self, seen_ms: int) -> bool:
         """Whether only its server can say when its viewer goes: of one that never asks again, silence says nothing. One
         that it has asked about half may never have begun, and nobody would tell its end."""

@@ -9,7 +9,7 @@ import msgspec
 from openusher.model.address import format_address
 from openusher.model.attempt import user_of
 from openusher.model.limits import KEY_BYTES_MAX, PASS_BYTES_MAX
-from openusher.model.session import HALF, SessionFilter, Watched
+from openusher.model.session import SessionFilter, Watched
 from openusher.sevu.dates import format_instant
 from openusher.sevu.jsontext import JsonValue
 from openusher.sevu.parameters import Parameters
@@ -95,7 +95,7 @@ def session_members(watched: Watched) -> dict[str, JsonValue]:
         "ip": format_address(session.ip),
         "user_agent": session.user_agent,
         "edge": watched.edge,
-        "client": session.client.removeprefix(HALF),
+        "client": session.client_name,
         "start_date": format_instant(session.started_ms // 1_000),
         "seen_date": format_instant(watched.seen_ms // 1_000),
         "watched": watched.watched_ms // 1_000,

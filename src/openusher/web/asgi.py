@@ -16,7 +16,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-# Takes status, body and headers of an answer, once.
+# Status, body and headers of an answer; and what takes them, once.
+Answered = tuple[int, bytes, Headers]
 Respond = Callable[[int, bytes, Headers], None]
 
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
@@ -88,6 +89,19 @@ def after_too_large(scope: Scope) -> Headers:
     read the answer: what still comes is dropped, and bounded in time. One that waits to be asked for its body
     (`Expect`) sends none, and what it sends next must not be taken for it."""
     return [CLOSE] if header(scope["headers"], b"expect") else []
+
+
+async def answer_of(ask: Callable[[Respond], None]) -> Answered:
+    """What `ask` answers, now or later."""
+    answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+
+    def settle(status: int, body: bytes, headers: Headers) -> None:
+        # Cancelled where the server gave up waiting for it at its end.
+        if not answered.done():
+            answered.set_result((status, body, headers))
+
+    ask(settle)
+    return await answered
 
 
 async def send_answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:

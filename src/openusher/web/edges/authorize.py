@@ -16,6 +16,7 @@ from openusher.web.asgi import (
     BODY_BYTES_MAX,
     CLOSE,
     JSON,
+    Answered,
     BodyTooLarge,
     BodyTooSlow,
     ClientGone,
@@ -25,6 +26,7 @@ from openusher.web.asgi import (
     Scope,
     Send,
     after_too_large,
+    answer_of,
     read_body,
     send_answer,
 )
@@ -129,26 +131,15 @@ class AuthorizeEndpoint:
         except ClientGone:
             return
         else:
-            answered: asyncio.Future[_Answered] = asyncio.get_running_loop().create_future()
-            self.ask(PATH, scope["headers"], body, lambda *answer: _settle(answered, answer))
-            await _send(send, await answered)
+            await _send(send, await answer_of(lambda answer: self.ask(PATH, scope["headers"], body, answer)))
 
 
-_Answered = tuple[int, bytes, Headers]
-
-
-def _settle(answered: asyncio.Future[_Answered], answer: _Answered) -> None:
-    # Cancelled where the server gave up waiting for it at its end.
-    if not answered.done():
-        answered.set_result(answer)
-
-
-async def _send(send: Send, answered: _Answered) -> None:
+async def _send(send: Send, answered: Answered) -> None:
     status, body, headers = answered
     await send_answer(send, status, body, *headers)
 
 
-def _refusal(error: UsherError) -> _Answered:
+def _refusal(error: UsherError) -> Answered:
     """How the door says that there is no decision."""
     match error:
         case NotAuthorised():
@@ -165,11 +156,11 @@ def _refusal(error: UsherError) -> _Answered:
             return _refused(503, "", "busy; ask again", (b"retry-after", b"1"))
 
 
-def _refused(status: int, field: str, message: str, *headers: tuple[bytes, bytes]) -> _Answered:
+def _refused(status: int, field: str, message: str, *headers: tuple[bytes, bytes]) -> Answered:
     return status, _encoder.encode(Refusal(Fault(field, message))), [JSON, *headers]
 
 
-def _fault(error: BaseException) -> _Answered:
+def _fault(error: BaseException) -> Answered:
     if isinstance(error, UsherError):
         return _refusal(error)
     log.error("request.failed", exc_info=error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterable
+from functools import cached_property
 
 import httpx
 
@@ -19,8 +21,12 @@ class Caller:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="caller", daemon=True)
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        """Made at the first call: it takes longer than all else at a node's start, and most nodes call nobody."""
         # A new connection each time: of several workers, another may have the viewer. No proxy of the environment.
-        self._client = httpx.AsyncClient(
+        return httpx.AsyncClient(
             timeout=_CALL_S_MAX,
             follow_redirects=False,
             trust_env=False,
@@ -34,13 +40,24 @@ class Caller:
 
     def close(self) -> None:
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+            if "_client" in self.__dict__:
+                asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop.close()
 
-    async def call(self, method: str, url: str) -> tuple[int, bytes] | None:
-        """Status and body; None where there was no answer within two seconds, or one that is too long."""
+    async def call_each(self, method: str, url: str, paths: Iterable[str]) -> list[tuple[int, bytes]] | None:
+        """Status and body for each path behind a server's `url`, one after the other; None where one had no answer
+        within two seconds, or one that is too long."""
+        answers: list[tuple[int, bytes]] = []
+        for path in paths:
+            answer = await self._call_in_thread(method, url.rstrip("/") + path)
+            if answer is None:
+                return None
+            answers.append(answer)
+        return answers
+
+    async def _call_in_thread(self, method: str, url: str) -> tuple[int, bytes] | None:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._call(method, url), self._loop))
 
     async def _call(self, method: str, url: str) -> tuple[int, bytes] | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 
 from openusher.connecting import Named
-from openusher.errors import InvalidParameter, StoreError
+from openusher.errors import InvalidParameter
 from openusher.model.account import Edge
 from openusher.model.limits import is_storable
 from openusher.usher import Usher
@@ -66,17 +66,8 @@ def _start(usher: Usher, edge: Edge, question: Question, answer: _Answer) -> Non
 
 
 def _end(usher: Usher, edge: Edge, named: Named, answer: _Answer) -> None:
-    ending = usher.connecting.end(edge, named)
-
-    async def end() -> None:
-        try:
-            await ending
-        except StoreError as error:
-            answer(error)
-        else:
-            answer(Told(allow=True, reason="", attempt_id="", session_id=named.session_id, ticket=None))
-
-    usher.watching.run(end())
+    taken = Told(allow=True, reason="", attempt_id="", session_id=named.session_id, ticket=None)
+    usher.connecting.end(edge, named, told=lambda error: answer(taken if error is None else error))
 
 
 def _named(question: Question) -> Named:

@@ -16,9 +16,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import msgspec
 
-from openusher.connecting import server_name_of
 from openusher.errors import StoreError
 from openusher.model.account import Edge
+from openusher.model.edge import CONTROL
 from openusher.usher import Usher
 from openusher.web.edges.caller import CALLS_AT_ONCE, Caller
 
@@ -148,7 +148,7 @@ class Controller:
         still_owed: set[_Name] = {kick.name for kick in kicks} - paid
         after = 0
         while page := await self._usher.owed_kicks(after=after, limit=_PAGE_ROWS):
-            kicks = [_Kick(session.number, session.edge, server_name_of(session.client)) for session in page]
+            kicks = [_Kick(session.number, session.edge, session.client_name) for session in page]
             paid = await self._pay(kicks)
             await self._usher.pay_kicks([session.number for session in page if session.number in paid])
             still_owed |= {kick.name for kick in kicks} - paid
@@ -165,7 +165,7 @@ class Controller:
         return {name for names in paid for name in names}
 
     async def _pay_edge(self, edge: Edge | None, kicks: list[_Kick]) -> set[_Name]:
-        url = edge.options.get("control", "") if edge is not None else ""
+        url = edge.options.get(CONTROL, "") if edge is not None else ""
         control = self._controls.get(edge.kind) if edge is not None else None
         if edge is None or control is None or not url:
             return {kick.name for kick in kicks}
@@ -184,7 +184,7 @@ class Controller:
                 # Of a server that does not answer, not each connection is waited for: others' turn comes the later.
                 if self._is_early(kick.name) or edge.number in self._silent:
                     return
-                said = await self._call(control, call, url.rstrip("/"))
+                said = await self._call(control, call, url)
             if not said:
                 paid.add(kick.name)
                 return
@@ -210,12 +210,9 @@ class Controller:
 
     async def _call(self, control: Control, call: ControlCall, url: str) -> str:
         """What the server said instead of having dropped the connection; empty where it has."""
-        answers: list[tuple[int, bytes]] = []
-        for path in (call.path, *call.also):
-            answer = await self._caller.call(call.method, url + path)
-            if answer is None:
-                return _SILENT
-            answers.append(answer)
+        answers = await self._caller.call_each(call.method, url, (call.path, *call.also))
+        if answers is None:
+            return _SILENT
         # Of several it is the last that is told.
         return "" if control.has_dropped(answers) else f"status {answers[-1][0]}"
 

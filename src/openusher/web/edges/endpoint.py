@@ -5,7 +5,6 @@ The second is for servers that send no header of ours. What follows in the targe
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from openusher.errors import NotAuthorised, UsherError
@@ -16,6 +15,7 @@ from openusher.usher import Usher
 from openusher.web.asgi import (
     BODY_BYTES_MAX,
     CLOSE,
+    Answered,
     BodyTooLarge,
     BodyTooSlow,
     ClientGone,
@@ -25,6 +25,7 @@ from openusher.web.asgi import (
     Scope,
     Send,
     after_too_large,
+    answer_of,
     read_body,
     send_answer,
 )
@@ -57,7 +58,7 @@ class Door(Protocol):
         """Call `answer` when it is known, now or later. Raises UsherError, which is then answered by `refused`."""
         ...
 
-    def refused(self, error: UsherError) -> tuple[int, bytes, Headers]:
+    def refused(self, error: UsherError) -> Answered:
         """How this server is told that there is no decision. A token that is none must let nobody in."""
         ...
 
@@ -102,16 +103,9 @@ class EdgeEndpoint:
             return
         except ClientGone:
             return
-        answered: asyncio.Future[tuple[int, bytes, Headers]] = asyncio.get_running_loop().create_future()
-
-        def settle(status: int, body: bytes, headers: Headers) -> None:
-            # Cancelled where the server gave up waiting for it at its end.
-            if not answered.done():
-                answered.set_result((status, body, headers))
-
         peer = scope["client"][0] if scope.get("client") else ""
-        self._ask(scope["method"], _target_of(scope), scope["headers"], body, settle, peer)
-        status, text, headers = await answered
+        asked = scope["method"], _target_of(scope), scope["headers"], body
+        status, text, headers = await answer_of(lambda answer: self._ask(*asked, answer, peer))
         await send_answer(send, status, text, *headers)
 
 

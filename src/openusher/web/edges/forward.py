@@ -11,7 +11,7 @@ import re
 from hashlib import blake2b
 from typing import Protocol
 
-from openusher.errors import Busy, InvalidParameter, NotAuthorised, UsherError
+from openusher.errors import InvalidParameter, NotAuthorised, UsherError
 from openusher.model.address import parse_address
 from openusher.model.attempt import AttemptRequest
 from openusher.model.discreet import Discreet
@@ -21,8 +21,9 @@ from openusher.model.pathmap import Meaning
 from openusher.sessionbook import Live
 from openusher.usher import Usher
 from openusher.watching import Asked, Verdict
-from openusher.web.asgi import Headers, Respond
+from openusher.web.asgi import Answered, Headers, Respond
 from openusher.web.edges.endpoint import Call
+from openusher.web.edges.hooks import is_refusal, retry_after
 from openusher.web.edges.question import Question, request_of
 from openusher.web.edges.tickets import carried_ticket, served_path
 
@@ -30,7 +31,7 @@ _COOKIES = re.compile(rf"(?:^|;)\s*{COOKIE}_[0-9a-f]{{8}}=([^;\s]*)")
 _REASON = b"x-usher-reason"
 # Whatever a server's other settings say of answers without a date of expiry.
 _NEVER_KEPT = (b"cache-control", b"no-store")
-_ALLOWED: tuple[int, bytes, Headers] = (200, b"", [_NEVER_KEPT])
+_ALLOWED: Answered = (200, b"", [_NEVER_KEPT])
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class ForwardDoor:
 
         self._usher.watching.ask(asked, question, verdict)
 
-    def refused(self, error: UsherError) -> tuple[int, bytes, Headers]:
+    def refused(self, error: UsherError) -> Answered:
         # Servers show their viewers a 401, which would have them look for a password.
         if isinstance(error, NotAuthorised):
             return 403, b"", [(_REASON, b"Invalid edge token"), _NEVER_KEPT]
@@ -124,7 +125,7 @@ class ForwardDoor:
             has_ticket_in_path=carried.in_path,
         )
 
-    def _answer_of(self, verdict: Verdict, asked: Asked) -> tuple[int, bytes, Headers]:
+    def _answer_of(self, verdict: Verdict, asked: Asked) -> Answered:
         if verdict.reason:
             return 403, b"", [(_REASON, verdict.reason.encode()), _NEVER_KEPT]
         live = verdict.live
@@ -184,12 +185,8 @@ def _cookie(name: str, text: str, asked: Asked, max_age_s: int) -> bytes:
     return f"{name}={text}; Path={path}; Max-Age={max_age_s}; HttpOnly{secure}; SameSite={same_site}".encode()
 
 
-def _fault(error: Exception) -> tuple[int, bytes, Headers]:
+def _fault(error: Exception) -> Answered:
     """Not decided: the server must let nobody in, and the viewer may ask again."""
-    if isinstance(error, InvalidParameter):
-        # By viewers mostly, who could fill the log.
+    if is_refusal(error):
         return 403, b"", [(_REASON, b"Not understood"), _NEVER_KEPT]
-    if not isinstance(error, UsherError):
-        log.error("request.failed", exc_info=error)
-    retry_after_s = error.retry_after_s if isinstance(error, Busy) else 1
-    return 503, b"", [(b"retry-after", str(retry_after_s).encode()), _NEVER_KEPT]
+    return 503, b"", [retry_after(error), _NEVER_KEPT]

@@ -1,4 +1,4 @@
-"""What the doors have in common whose servers send JSON about connections: how it is read, what a stream is called."""
+"""What doors have in common: how queries and JSON are read, what a stream is called, and what an error means."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ def stream_of(path: str, *, app: str = "") -> Stream:
     return Stream(first, rest) if slash else Stream(app, path)
 
 
-def query_fields(query: str) -> dict[str, str]:
-    """The fields of a query, with or without the `?` in front; of one that comes twice the first counts.
+def query_fields(query: str, *, keeps_blank: bool = True) -> dict[str, str]:
+    """The fields of a query, without the `?` in front; of one that comes twice the first counts. An empty one
+    is none unless the query `keeps_blank`.
 
     Raises InvalidParameter.
     """
     fields: dict[str, str] = {}
     try:
         for name, value in parse_qsl(
-            query.removeprefix("?"), keep_blank_values=True, errors="strict", max_num_fields=_QUERY_FIELDS_MAX
+            query, keep_blank_values=keeps_blank, errors="strict", max_num_fields=_QUERY_FIELDS_MAX
         ):
             fields.setdefault(name, value)
     except ValueError:

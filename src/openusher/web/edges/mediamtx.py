@@ -7,19 +7,18 @@ tests/golden/mediamtx.py, and read from its `internal/auth/manager.go`.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import msgspec
 
 from openusher.connecting import Named
-from openusher.errors import InvalidParameter, StoreError, UsherError
+from openusher.errors import InvalidParameter, UsherError
 from openusher.model.account import Edge
 from openusher.model.discreet import Discreet
 from openusher.model.edge import EdgeKind, may_publish, option
 from openusher.usher import Usher
 from openusher.watching import Verdict
-from openusher.web.asgi import Headers, Respond
+from openusher.web.asgi import Answered, Respond
 from openusher.web.edges.control import ID, ControlCall
 from openusher.web.edges.endpoint import Call
 from openusher.web.edges.hooks import is_refusal, query_fields, read_body, retry_after, stream_of
@@ -38,9 +37,8 @@ _LISTS = {
 # It asks once without a ticket, and by a 401 has the viewer send one.
 _ASKS_AGAIN = frozenset(("rtsp", "hls", "webrtc"))
 
-_Answered = tuple[int, bytes, Headers]
-_ALLOWED: _Answered = (200, b"", [])
-_REFUSED: _Answered = (401, b"", [])
+_ALLOWED: Answered = (200, b"", [])
+_REFUSED: Answered = (401, b"", [])
 
 
 class Asked(Discreet, frozen=True, kw_only=True, rename={"user_agent": "userAgent"}):
@@ -95,7 +93,7 @@ class MediaMtxDoor:
                 answer(*_REFUSED)
 
     def _authorize(self, edge: Edge, asked: Asked, answer: Respond) -> None:
-        fields = query_fields(asked.query)
+        fields = query_fields(asked.query.removeprefix("?"))
         match asked.action:
             case "read" | "playback":
                 self._play(edge, asked, fields, answer)
@@ -136,20 +134,12 @@ class MediaMtxDoor:
             raise InvalidParameter("id", "is missing")
 
     def _end(self, edge: Edge, clients: list[str], answer: Respond) -> None:
-        # Over from here on, whatever is asked before it is written.
-        ending = [self._usher.connecting.end(edge, Named(client=client)) for client in clients]
+        named = (Named(client=client) for client in clients)
+        self._usher.connecting.end(
+            edge, *named, told=lambda error: answer(*(_ALLOWED if error is None else _fault(error)))
+        )
 
-        async def end() -> None:
-            try:
-                await asyncio.gather(*ending)
-            except StoreError as error:
-                answer(*self.refused(error))
-            else:
-                answer(*_ALLOWED)
-
-        self._usher.watching.run(end())
-
-    def refused(self, error: UsherError) -> _Answered:
+    def refused(self, error: UsherError) -> Answered:
         return _fault(error)
 
     def drop(self, client: str) -> ControlCall | None:
@@ -228,11 +218,11 @@ def _clients(body: bytes) -> list[str]:
     raise InvalidParameter("id", "is missing or none")
 
 
-def _answer_of(verdict: Verdict | Exception) -> _Answered:
+def _answer_of(verdict: Verdict | Exception) -> Answered:
     if isinstance(verdict, Exception):
         return _fault(verdict)
     return _ALLOWED if verdict.allowed else _REFUSED
 
 
-def _fault(error: Exception) -> _Answered:
+def _fault(error: Exception) -> Answered:
     return _REFUSED if is_refusal(error) else (503, b"", [retry_after(error)])

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from openusher.connecting import Named
-from openusher.errors import Busy, InvalidParameter, NotAuthorised, StoreError, UsherError
+from openusher.errors import InvalidParameter, NotAuthorised, StoreError, UsherError
 from openusher.model.attempt import AttemptRequest
 from openusher.model.discreet import Discreet
 from openusher.model.edge import EdgeKind, may_publish
@@ -21,9 +21,10 @@ from openusher.model.session import EndedBy, connection_base
 from openusher.sessionbook import Live
 from openusher.usher import Usher
 from openusher.watching import Verdict
-from openusher.web.asgi import Headers, Respond
+from openusher.web.asgi import Answered, Respond
 from openusher.web.edges.control import ID, ControlCall
 from openusher.web.edges.endpoint import Call
+from openusher.web.edges.hooks import is_refusal, retry_after
 from openusher.web.edges.question import Question, read_address, request_of
 
 # The fields of each call in their order, the call's own name among them. Behind these stands what the viewer has put
@@ -55,7 +56,7 @@ _LOOK_S = 0.02
 # A drop is made by the worker that takes the call, if it has the viewer.
 _DROP_ANSWERS_MAX = 6
 _REASON = b"x-usher-reason"
-_OK: tuple[int, bytes, Headers] = (200, b"", [])
+_OK: Answered = (200, b"", [])
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class NginxRtmpDoor:
                 # A connection that has asked for nothing yet, or a file of which the module tells that it is whole.
                 answer(*_OK)
 
-    def refused(self, error: UsherError) -> tuple[int, bytes, Headers]:
+    def refused(self, error: UsherError) -> Answered:
         return _fault(error)
 
     def drop(self, client: str) -> ControlCall | None:
@@ -119,7 +120,7 @@ class NginxRtmpDoor:
         # It answers with how many it has dropped.
         return any(status == 200 and _DROPPED.fullmatch(body.strip()) for status, body in answers)
 
-    def _update(self, call: Call, hook: Hook) -> tuple[int, bytes, Headers]:
+    def _update(self, call: Call, hook: Hook) -> Answered:
         named = Named(client=hook.client, app=hook.app, video=hook.name, key=hook.key, password=hook.password)
         ip = read_address("addr", hook.addr)
         verdict = self._usher.connecting.follow(call.edge, named, ip)
@@ -192,17 +193,9 @@ class NginxRtmpDoor:
 
     def _end(self, call: Call, named: Named, answer: Respond) -> None:
         # Noted before anything else is asked: the same connection's next play may be right behind.
-        ending = self._usher.connecting.end(call.edge, named)
-
-        async def end() -> None:
-            try:
-                await ending
-            except StoreError as error:
-                answer(*_fault(error))
-            else:
-                answer(*_OK)
-
-        self._usher.watching.run(end())
+        self._usher.connecting.end(
+            call.edge, named, told=lambda error: answer(*(_OK if error is None else _fault(error)))
+        )
 
 
 def read_hook(body: bytes, *, peer: str) -> Hook:
@@ -262,26 +255,18 @@ def _unescaped(field: str, raw: bytes) -> bytes:
     return unquote_to_bytes(raw)
 
 
-def _answer_of(verdict: Verdict) -> tuple[int, bytes, Headers]:
+def _answer_of(verdict: Verdict) -> Answered:
     return _OK if verdict.allowed else _refused(verdict.reason)
 
 
-def _refused(reason: str) -> tuple[int, bytes, Headers]:
+def _refused(reason: str) -> Answered:
     return 403, b"", [(_REASON, reason.encode())]
 
 
-def _fault(error: Exception) -> tuple[int, bytes, Headers]:
+def _fault(error: Exception) -> Answered:
     """Not decided: the module lets nobody in, and closes the connection."""
-    match error:
-        case NotAuthorised():
-            return _refused("Invalid edge token")
-        case InvalidParameter():
-            # By viewers mostly, who could fill the log.
-            return _refused("Not understood")
-        case Busy():
-            return 503, b"", [(b"retry-after", str(error.retry_after_s).encode())]
-        case UsherError():
-            return 503, b"", [(b"retry-after", b"1")]
-        case _:
-            log.error("request.failed", exc_info=error)
-            return 503, b"", [(b"retry-after", b"1")]
+    if isinstance(error, NotAuthorised):
+        return _refused("Invalid edge token")
+    if is_refusal(error):
+        return _refused("Not understood")
+    return 503, b"", [retry_after(error)]

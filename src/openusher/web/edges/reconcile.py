@@ -10,9 +10,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from openusher.connecting import server_name_of
 from openusher.errors import StoreError
 from openusher.model.account import Edge
+from openusher.model.edge import CONTROL
 from openusher.model.session import EndedBy
 from openusher.sessionbook import Live
 from openusher.usher import Usher
@@ -91,25 +91,22 @@ class Reconciler:
                 await self._usher.watching.end(lives, EndedBy.STOPPED)
 
     def _can_ask(self, edge: Edge) -> bool:
-        return edge.kind in self._servers and edge.options.get("control", "") != ""
+        return edge.kind in self._servers and edge.options.get(CONTROL, "") != ""
 
     async def _gone_of(self, edge: Edge, lives: list[Live]) -> list[Live]:
-        server, url = self._servers[edge.kind], edge.options["control"].rstrip("/")
+        server, url = self._servers[edge.kind], edge.options[CONTROL]
         turns, is_silent = asyncio.Semaphore(CALLS_AT_ONCE), False
         gone: list[Live] = []
 
         async def ask(live: Live) -> None:
             nonlocal is_silent
-            answers: list[tuple[int, bytes]] = []
+            paths = server.look(live.session.client_name)
             async with turns:
-                for path in server.look(server_name_of(live.session.client)):
-                    # Of a server that does not answer, not each connection is waited for.
-                    answer = None if is_silent else await self._caller.call("GET", url + path)
-                    if answer is None:
-                        is_silent = True
-                        return
-                    answers.append(answer)
-            if answers and server.is_gone(answers):
+                # Of a server that does not answer, not each connection is waited for.
+                answers = None if is_silent else await self._caller.call_each("GET", url, paths)
+            if answers is None:
+                is_silent = True
+            elif answers and server.is_gone(answers):
                 gone.append(live)
 
         await asyncio.gather(*map(ask, lives))

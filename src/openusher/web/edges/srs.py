@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import msgspec
 
 from openusher.connecting import Named
-from openusher.errors import NotAuthorised, StoreError, UsherError
+from openusher.errors import NotAuthorised, UsherError
 from openusher.model.account import Edge
 from openusher.model.attempt import text_digest
 from openusher.model.discreet import Discreet
 from openusher.model.edge import EdgeKind, may_publish
 from openusher.usher import Usher
 from openusher.watching import Verdict
-from openusher.web.asgi import JSON, Headers, Respond
+from openusher.web.asgi import JSON, Answered, Respond
 from openusher.web.edges.control import ID, ControlCall
 from openusher.web.edges.endpoint import Call
 from openusher.web.edges.hooks import Stream, is_refusal, query_fields, read_body, retry_after, stream_of
@@ -29,8 +29,7 @@ _DEFAULT_VHOST = "__defaultVhost__"
 _HLS, _UNNAMEABLE = "hls:", "!"
 _CLIENT_NOT_FOUND = 2049
 
-_Answered = tuple[int, bytes, Headers]
-_ALLOWED: _Answered = (200, b'{"code":0}', [JSON])
+_ALLOWED: Answered = (200, b'{"code":0}', [JSON])
 
 
 class Hook(Discreet, frozen=True, kw_only=True, rename={"page_url": "pageUrl", "secret": "param"}):
@@ -78,7 +77,7 @@ class SrsDoor:
                 self._play(call.edge, hook, answer)
             case "on_stop" if hook.client_id:
                 self._stop(call.edge, hook, answer)
-            case "on_publish" if may_publish(call.edge, query_fields(hook.secret).get("pass", "")):
+            case "on_publish" if may_publish(call.edge, query_fields(hook.secret.removeprefix("?")).get("pass", "")):
                 answer(*_ALLOWED)
             # SRS 5 and 6 tell the end of HLS clients that were none (ossrs/srs#3330).
             case "on_stop" | "on_connect" | "on_close" | "on_unpublish":
@@ -87,7 +86,7 @@ class SrsDoor:
                 answer(*_refused("Not Allowed"))
 
     def _play(self, edge: Edge, hook: Hook, answer: Respond) -> None:
-        fields = query_fields(hook.secret)
+        fields = query_fields(hook.secret.removeprefix("?"))
         stream = _stream(hook)
         question = Question(
             key=fields.get("key"),
@@ -107,20 +106,11 @@ class SrsDoor:
     def _stop(self, edge: Edge, hook: Hook, answer: Respond) -> None:
         stream = _stream(hook)
         named = Named(client=_client(hook), app=stream.app, video=stream.video)
-        # Over from here on, whatever is asked before it is written.
-        ending = self._usher.connecting.end(edge, named)
+        self._usher.connecting.end(
+            edge, named, told=lambda error: answer(*(_ALLOWED if error is None else _fault(error)))
+        )
 
-        async def end() -> None:
-            try:
-                await ending
-            except StoreError as error:
-                answer(*self.refused(error))
-            else:
-                answer(*_ALLOWED)
-
-        self._usher.watching.run(end())
-
-    def refused(self, error: UsherError) -> _Answered:
+    def refused(self, error: UsherError) -> Answered:
         return _fault(error)
 
     def drop(self, client: str) -> ControlCall | None:
@@ -180,17 +170,17 @@ def _stream(hook: Hook) -> Stream:
     return Stream(f"{vhost}/{stream.app}", stream.video) if vhost else stream
 
 
-def _answer_of(verdict: Verdict | Exception) -> _Answered:
+def _answer_of(verdict: Verdict | Exception) -> Answered:
     if isinstance(verdict, Exception):
         return _fault(verdict)
     return _ALLOWED if verdict.allowed else _refused(verdict.reason)
 
 
-def _refused(reason: str) -> _Answered:
+def _refused(reason: str) -> Answered:
     return 403, _said(403, reason), [JSON]
 
 
-def _fault(error: Exception) -> _Answered:
+def _fault(error: Exception) -> Answered:
     if isinstance(error, NotAuthorised):
         return _refused("Invalid edge token")
     if is_refusal(error):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from openusher.errors import InvalidParameter
 from openusher.model.pathmap import decoded_path
+from openusher.web.edges.hooks import query_fields
 
 PREFIX = "/t/"
 _ENCODED = "~"
-_QUERY_FIELDS_MAX = 64
 
 
 class Carried(NamedTuple):
@@ -36,13 +36,7 @@ def carried_ticket(target: str) -> Carried:
         if len(parts) == 5 and parts[2] and parts[3] and "?" not in parts[2] + parts[3]:
             return Carried(_text(parts[2]), _password(parts[3]), "/" + parts[4].partition("?")[0], in_path=True)
     path, _, query = target.partition("?")
-    fields: dict[str, str] = {}
-    if query:
-        try:
-            for name, value in parse_qsl(query, errors="strict", max_num_fields=_QUERY_FIELDS_MAX):
-                fields.setdefault(name, value)
-        except ValueError:
-            raise InvalidParameter("query", "is not UTF-8, or has too many fields") from None
+    fields = query_fields(query, keeps_blank=False) if query else {}
     return Carried(fields.get("key", ""), fields.get("pass", ""), path, in_path=False)
 
 
