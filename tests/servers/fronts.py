@@ -7,7 +7,6 @@ import itertools
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,7 +21,7 @@ from openusher.ledger.folder import ADMIN_SOCKET, short_path
 from tests.nodes import Node, usher
 from tests.servers.guarded import Site
 from tests.servers.nginx import nginx_command, running_nginx
-from tests.servers.ports import free_port
+from tests.servers.ports import free_port, takes_a_connection
 from tests.sevuclient import Account
 
 _START_S_MAX = 20.0
@@ -182,21 +181,13 @@ def running(command: list[str], folder: Path, port: int) -> Iterator[Running]:
     server = Running(folder, process)
     try:
         deadline = time.monotonic() + _START_S_MAX
-        while not _takes_a_connection(port):
+        while not takes_a_connection(port):
             assert process.poll() is None, f"{command[0]} ended:\n{said.read_text()[-4000:]}"
             assert time.monotonic() < deadline, f"{command[0]} took no connection:\n{said.read_text()[-4000:]}"
             time.sleep(_LOOK_S)
         yield server
     finally:
         server.stop()
-
-
-def _takes_a_connection(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 class Origin(NamedTuple):

@@ -7,12 +7,13 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.servers.ports import takes_a_connection
 
 _START_S_MAX = 10.0
 # Requests that still run when it is to stop are let finish for so long, then cut off.
@@ -152,7 +153,7 @@ http {{
 
 def _await_ready(nginx: Nginx, ports: Sequence[int]) -> None:
     deadline = time.monotonic() + _START_S_MAX
-    while not (_has_bound(nginx) and all(_takes_a_connection(port) for port in ports)):
+    while not (_has_bound(nginx) and all(takes_a_connection(port) for port in ports)):
         status = nginx.process.poll()
         assert status is None, f"nginx ended with status {status}:\n{nginx.error_log()}"
         assert time.monotonic() < deadline, (
@@ -164,14 +165,6 @@ def _await_ready(nginx: Nginx, ports: Sequence[int]) -> None:
 def _has_bound(nginx: Nginx) -> bool:
     # It writes its id after it has bound all of its ports; a connection alone may have been taken by another server.
     return _text(nginx.folder / "nginx.pid").strip() == str(nginx.process.pid)
-
-
-def _takes_a_connection(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def _text(file: Path) -> str:

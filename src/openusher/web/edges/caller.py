@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cached_property
 
@@ -13,6 +14,28 @@ _CALL_S_MAX = 2.0
 _ANSWER_BYTES_MAX = 64 * 1024
 # To one server at a time.
 CALLS_AT_ONCE = 8
+
+
+class Calling(ABC):
+    """Work that calls servers of its own accord while a node runs. `start` before any, `close` after all."""
+
+    def __init__(self) -> None:
+        self._caller = Caller()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._caller.start()
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=type(self).__name__)
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._caller.close)
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """Until it is cancelled."""
 
 
 class Caller:

@@ -20,7 +20,7 @@ from openusher.errors import StoreError
 from openusher.model.account import Edge
 from openusher.model.edge import CONTROL
 from openusher.usher import Usher
-from openusher.web.edges.caller import CALLS_AT_ONCE, Caller
+from openusher.web.edges.caller import CALLS_AT_ONCE, Calling
 
 _PAGE_ROWS = 500
 _RETRY_S, _RETRY_S_MAX = 1.0, 60.0
@@ -84,8 +84,8 @@ class _Kick(NamedTuple):
     client: str
 
 
-class Controller:
-    """Pays what is owed. `start` before any, `close` after all. What a server has not done it is asked for again after
+class Controller(Calling):
+    """Pays what is owed. What a server has not done it is asked for again after
     `retry_s`, later and later, and no more after `give_up_s`."""
 
     def __init__(
@@ -96,30 +96,19 @@ class Controller:
         retry_s: float = _RETRY_S,
         give_up_s: float = _GIVE_UP_S,
     ) -> None:
+        super().__init__()
         self._usher = usher
         self._controls = controls
         self._retry_s = retry_s
         self._give_up_s = give_up_s
-        self._caller = Caller()
         self._owed: dict[_Name, _Owed] = {}
         # Edges whose server has not answered in this round.
         self._silent: set[int] = set()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._caller.start()
-        # What an earlier run has left.
-        self._usher.watching.owes.set()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="control")
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(None, self._caller.close)
 
     async def _run(self) -> None:
         owes, took_s = self._usher.watching.owes, 0.0
+        # What an earlier run has left.
+        owes.set()
         while True:
             with suppress(TimeoutError):
                 # Also where nothing new is owed, what could not be paid is tried again; all of it is read for that.

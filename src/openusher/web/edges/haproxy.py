@@ -9,7 +9,7 @@ from openusher.model.edge import EdgeKind
 from openusher.web.asgi import Headers
 from openusher.web.edges.endpoint import Call
 from openusher.web.edges.forward import Viewed
-from openusher.web.edges.viewer import viewer_of
+from openusher.web.edges.viewer import viewed_by_headers
 
 
 class HaproxySkin:
@@ -19,12 +19,7 @@ class HaproxySkin:
     has_one_cookie = False
 
     def read(self, call: Call) -> Viewed:
-        headers = call.headers
-        return Viewed(
-            target=headers[b"x-original-uri"].decode(),
-            method=headers[b"x-original-method"].decode("latin-1"),
-            ip=viewer_of(headers[b"x-forwarded-for"].decode(), call.edge),
-        )
+        return viewed_by_headers(call, uri=b"x-original-uri", method=b"x-original-method")
 
     def keeps(self, seconds: str) -> Headers:
         return []

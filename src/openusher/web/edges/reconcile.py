@@ -16,7 +16,7 @@ from openusher.model.edge import CONTROL
 from openusher.model.session import EndedBy
 from openusher.sessionbook import Live
 from openusher.usher import Usher
-from openusher.web.edges.caller import CALLS_AT_ONCE, Caller
+from openusher.web.edges.caller import CALLS_AT_ONCE, Calling
 
 _LOOK_S = 60.0
 # Each is asked about in one of so many rounds.
@@ -42,26 +42,15 @@ class Shows(Protocol):
         ...
 
 
-class Reconciler:
-    """Looks every minute. `start` before any, `close` after all."""
+class Reconciler(Calling):
+    """Looks every minute."""
 
     def __init__(self, usher: Usher, servers: Mapping[str, Shows], *, look_s: float = _LOOK_S) -> None:
+        super().__init__()
         self._usher = usher
         self._servers = servers
         self._look_s = look_s
-        self._caller = Caller()
         self._round = 0
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        self._caller.start()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="reconcile")
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(None, self._caller.close)
 
     async def _run(self) -> None:
         while True:

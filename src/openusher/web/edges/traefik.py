@@ -11,7 +11,7 @@ from openusher.model.edge import EdgeKind
 from openusher.web.asgi import Headers
 from openusher.web.edges.endpoint import Call
 from openusher.web.edges.forward import Viewed
-from openusher.web.edges.viewer import viewer_of
+from openusher.web.edges.viewer import viewed_by_headers
 
 
 class TraefikSkin:
@@ -21,12 +21,7 @@ class TraefikSkin:
     has_one_cookie = True
 
     def read(self, call: Call) -> Viewed:
-        headers = call.headers
-        return Viewed(
-            target=headers[b"x-forwarded-uri"].decode(),
-            method=headers[b"x-forwarded-method"].decode("latin-1"),
-            ip=viewer_of(headers[b"x-forwarded-for"].decode(), call.edge),
-        )
+        return viewed_by_headers(call, uri=b"x-forwarded-uri", method=b"x-forwarded-method")
 
     def keeps(self, seconds: str) -> Headers:
         return []

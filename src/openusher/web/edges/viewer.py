@@ -1,4 +1,5 @@
-"""Where a viewer is, when proxies in front of the server that asks have said so in `X-Forwarded-For`."""
+"""Who asks for what by a server's headers; and where he is, when proxies in front of it have said so in
+`X-Forwarded-For`."""
 
 from __future__ import annotations
 
@@ -7,6 +8,21 @@ from functools import lru_cache
 from openusher.model.account import Edge
 from openusher.model.address import Net, parse_address, parse_net
 from openusher.model.edge import option
+from openusher.web.edges.endpoint import Call
+from openusher.web.edges.forward import Viewed
+
+
+def viewed_by_headers(call: Call, *, uri: bytes, method: bytes) -> Viewed:
+    """What the headers of these names say that the viewer asked for.
+
+    Raises KeyError for one that is missing, ValueError where they are no UTF-8, or there is no address.
+    """
+    headers = call.headers
+    return Viewed(
+        target=headers[uri].decode(),
+        method=headers[method].decode("latin-1"),
+        ip=viewer_of(headers[b"x-forwarded-for"].decode(), call.edge),
+    )
 
 
 def viewer_of(forwarded_for: str, edge: Edge) -> str:
