@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -78,3 +79,25 @@ def test_a_page_says_what_becomes_of_viewers_while_usher_is_away() -> None:
         assert f"\n| {front.away} " in page
         assert "--trusted-proxy 203.0.113.0/24" in page
         assert "cookie_same_site=None" in page
+
+
+def test_the_page_of_rtmp_makes_what_nginx_takes(node: Node, tmp_path: Path) -> None:
+    account = node.create_account("page-nginx-rtmp")
+    command = [str(account.cdn) if word == "158" else word for word in commands_of("nginx-rtmp")[0]]
+    made = usher(*command, "--data", str(node.data))
+    assert made.returncode == 0, made.stderr
+    (tmp_path / "nginx.conf").write_text(made.stdout.replace("/var/log/nginx", str(tmp_path)))
+    checked = subprocess.run(
+        [program("nginx"), "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-g", f"pid {tmp_path}/pid;"],
+        capture_output=True, text=True, timeout=_CHECK_S_MAX, check=False,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_who_gets_in_while_usher_is_away_has_a_flag_of_its_own(node: Node) -> None:
+    account = node.create_account("page-on-failure")
+    flags = ("--on-failure", "open", "--data", str(node.data), "--json")
+    opened, refused = (usher("edge", "create", str(account.cdn), "--kind", kind, *flags) for kind in ("nginx", "caddy"))
+
+    assert json.loads(opened.stdout)["options"] == {"on_failure": "open"}
+    assert "on_failure: is no option of caddy" in refused.stderr

@@ -46,6 +46,9 @@ def create(
     publish_password: Annotated[
         str, typer.Option(help="What encoders publish with; without it nobody publishes.")
     ] = "",
+    on_failure: Annotated[
+        str, typer.Option(help="Who gets in while this node gives no answer: closed, nobody, or open, everybody.")
+    ] = "",
     option: Annotated[list[str] | None, typer.Option(help=_options_help(), show_default=False)] = None,
     data: Data = None,
     as_json: AsJson = False,
@@ -59,7 +62,8 @@ def create(
     given = _given(option or [])
     if trusted_proxy:
         given["trusted_proxy"] = trusted_proxy
-    given |= {name: [value] for name, value in (("control", control), ("publish_password", publish_password)) if value}
+    flags = {"control": control, "publish_password": publish_password, "on_failure": on_failure}
+    given |= {name: [value] for name, value in flags.items() if value}
     body = {"kind": kind, "name": name, "options": given}
     made = _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/edges", body)
     if as_json:
