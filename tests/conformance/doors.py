@@ -339,7 +339,7 @@ class Node:
 
     async def attempts(self, cdn: int = 0) -> list[Attempt]:
         """All that were recorded, newest first."""
-        return await self.usher.list_attempts(cdn or self.cdn, AttemptFilter(), seek=0, limit=100)
+        return await self.usher.searching.newest(cdn or self.cdn, AttemptFilter(), seek=0, limit=100)
 
     async def reasons(self, cdn: int = 0) -> list[str]:
         """What each was answered, oldest first."""

@@ -26,9 +26,9 @@ async def at_usher(usher: Usher, look: Look) -> Answers:
     wanted = attempt_filter(look.search)
     page = {"seek": look.seek, "limit": look.limit}
     counted, listed, grouped = await asyncio.gather(
-        usher.count_attempts(look.cdn, wanted),
-        usher.list_attempts(look.cdn, wanted, **page),
-        usher.group_attempts(look.cdn, wanted, look.by, **page),
+        usher.searching.count(look.cdn, wanted),
+        usher.searching.newest(look.cdn, wanted, **page),
+        usher.searching.group(look.cdn, wanted, look.by, **page),
     )
     groups = [(group.value, group.count) for group in grouped.groups]
     return counted, [row(attempt) for attempt in listed], (groups, grouped.group_count, grouped.total)

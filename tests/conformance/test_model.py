@@ -304,7 +304,7 @@ class UsherBesideModel(RuleBasedStateMachine):
             )
 
     async def totals_and_tickets(self, tickets: list[tuple[int, str]]) -> tuple[list[int], list[Ticket]]:
-        counting = asyncio.gather(*[self.usher.count_attempts(cdn, attempt_filter({})) for cdn in CDNS])
+        counting = asyncio.gather(*[self.usher.searching.count(cdn, attempt_filter({})) for cdn in CDNS])
         reading = asyncio.gather(*[self.usher.ticket(cdn, key) for cdn, key in tickets])
         return await counting, await reading
 
@@ -352,7 +352,7 @@ class WithAPlainList(UsherBesideModel):
         self.run(self.start(PlainListLog(), ships=False))
         if self.run(self.usher.stats()).shipped_block:
             with pytest.raises(CountUnavailable):
-                self.run(self.usher.count_attempts(CDNS[0], attempt_filter({})))
+                self.run(self.usher.searching.count(CDNS[0], attempt_filter({})))
         self.restart(rows_min)
 
     def end(self) -> None:

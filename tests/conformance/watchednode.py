@@ -112,7 +112,7 @@ class WatchedNode:
             ticket = await self.usher.ticket(*name)
             found.tickets[name] = ticket.uses_taken, ticket.ip, ticket.active
         for cdn in cdns:
-            grouped = await self.usher.group_attempts(cdn, AttemptFilter(), GroupBy.REASON, limit=100)
+            grouped = await self.usher.searching.group(cdn, AttemptFilter(), GroupBy.REASON, limit=100)
             found.attempts.update({(cdn, str(group.value)): group.count for group in grouped.groups})
             for each in await self.usher.ended_sessions(cdn, from_ms=0, limit=1_000):
                 found.ended[each.session.number] = each.session.ended_by, each.watched_ms

@@ -104,12 +104,12 @@ def test_a_node_decides_while_its_log_cannot_start_and_counts_once_it_does(
                 usher = await opened.enter_async_context(open_node(settings))
                 assert (await usher.authorize(request(cdn))).attempt == 2
                 with pytest.raises(CountUnavailable, match="does not answer"):
-                    await usher.count_attempts(cdn, AttemptFilter())
+                    await usher.searching.count(cdn, AttemptFilter())
                 with pytest.raises(LogUnavailable):
                     await usher.check_ready()
             await _be_ready(usher)
 
-            assert await usher.count_attempts(cdn, AttemptFilter()) == 2
+            assert await usher.searching.count(cdn, AttemptFilter()) == 2
 
     asyncio.run(count())
 

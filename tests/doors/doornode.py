@@ -86,7 +86,7 @@ class DoorNode:
 
     async def attempts(self) -> list[Attempt]:
         """The newest first."""
-        return await self.usher.list_attempts(CDN, AttemptFilter(), seek=0, limit=1000)
+        return await self.usher.searching.newest(CDN, AttemptFilter(), seek=0, limit=1000)
 
     async def counts(self) -> tuple[int, int]:
         """How many attempts were accepted, and how many refused."""

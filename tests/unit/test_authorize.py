@@ -57,7 +57,7 @@ class Door:
         return await self._client.post(PATH, content=body, headers={"authorization": f"Bearer {self._token}"})
 
     async def counted(self) -> int:
-        return await self.usher.count_attempts(self.cdn, AttemptFilter())
+        return await self.usher.searching.count(self.cdn, AttemptFilter())
 
 
 @pytest.fixture

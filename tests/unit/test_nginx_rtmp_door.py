@@ -78,7 +78,7 @@ class Door:
 
     async def reasons(self) -> list[str]:
         """Of all attempts, oldest first."""
-        found = await self.usher.list_attempts(self.cdn, AttemptFilter(), seek=0, limit=100)
+        found = await self.usher.searching.newest(self.cdn, AttemptFilter(), seek=0, limit=100)
         return [attempt.reason for attempt in reversed(found)]
 
     def playing(self) -> list[str]:

@@ -31,9 +31,9 @@ async def visit(data: Path, log: LogKind, *, ships: bool = True, moves: bool = F
     async with open_node(Settings(data=data, log=log), ships=ships) as usher:
         if not usher.accounts():
             await usher.create_account("acme", cdn=1)
-        before = await usher.count_attempts(1, AttemptFilter(key="k"))
+        before = await usher.searching.count(1, AttemptFilter(key="k"))
         await usher.authorize(request(1))
-        assert await usher.count_attempts(1, AttemptFilter(key="k")) == before + 1
+        assert await usher.searching.count(1, AttemptFilter(key="k")) == before + 1
         if moves:
             await usher.shipper.ship_all()
         return indexes(data)
@@ -102,7 +102,7 @@ def test_a_full_disk_keeps_no_node_from_starting_that_has_to_make_them(tmp_path:
         try:
             async with open_node(Settings(data=tmp_path, log=LEDGER), seams=seams) as usher:
                 assert indexes(tmp_path) == 0
-                return await usher.count_attempts(1, AttemptFilter(key="k"))
+                return await usher.searching.count(1, AttemptFilter(key="k"))
         finally:
             bench.fault = Fault.NONE
 

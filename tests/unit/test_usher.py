@@ -18,8 +18,9 @@ from openusher.ledger.base import Decide, Directory, Ledger
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy
+from openusher.searching import COUNT_WAIT_S_MAX
 from openusher.shipper import Shipper
-from openusher.usher import COUNT_WAIT_S_MAX, Usher
+from openusher.usher import Usher
 from tests.conformance.asking import NOON_MS, request
 
 pytestmark = pytest.mark.anyio
@@ -100,14 +101,14 @@ async def test_a_count_is_exact_while_attempts_move_below_it(usher: Usher, attem
     """The ledger is read first; read second, what moved in between would be counted in neither."""
     attempt_log.shipper = usher.shipper
 
-    assert await usher.count_attempts(1, EVERYTHING) == 9
-    assert await usher.count_attempts(1, EVERYTHING) == 9
+    assert await usher.searching.count(1, EVERYTHING) == 9
+    assert await usher.searching.count(1, EVERYTHING) == 9
 
 
 async def test_groups_and_lists_are_exact_while_attempts_move_below_them(usher: Usher, attempt_log: MovingLog) -> None:
     attempt_log.shipper = usher.shipper
-    grouped = await usher.group_attempts(1, EVERYTHING, GroupBy.VIDEO, limit=10)
-    listed = await usher.list_attempts(1, EVERYTHING, seek=0, limit=100)
+    grouped = await usher.searching.group(1, EVERYTHING, GroupBy.VIDEO, limit=10)
+    listed = await usher.searching.newest(1, EVERYTHING, seek=0, limit=100)
 
     assert (grouped.groups, grouped.group_count, grouped.total) == (
         [Group("v0", 5), Group("v1", 3), Group("v2", 1)],
@@ -120,7 +121,7 @@ async def test_groups_and_lists_are_exact_while_attempts_move_below_them(usher: 
 @pytest.mark.parametrize(("seek", "limit"), [(0, 1), (0, 2), (1, 1), (1, 5), (2, 1), (3, 1)])
 async def test_groups_are_cut_after_ledger_and_log_are_put_together(usher: Usher, seek: int, limit: int) -> None:
     everything = [Group("v0", 5), Group("v1", 3), Group("v2", 1)]
-    grouped = await usher.group_attempts(1, EVERYTHING, GroupBy.VIDEO, seek=seek, limit=limit)
+    grouped = await usher.searching.group(1, EVERYTHING, GroupBy.VIDEO, seek=seek, limit=limit)
 
     assert grouped.groups == everything[seek : seek + limit]
     assert (grouped.group_count, grouped.total) == (3, 9)
@@ -132,13 +133,13 @@ async def test_a_log_that_restarted_under_a_count_is_verified_before_the_count_i
     attempt_log.restarts_before_count = True
     for _ in range(2):
         with pytest.raises(CountUnavailable, match="holds 4 attempts of block 1's 5"):
-            await usher.count_attempts(1, EVERYTHING)
+            await usher.searching.count(1, EVERYTHING)
 
 
 async def test_a_count_waits_a_little_for_a_log_that_is_away(usher: Usher, attempt_log: MovingLog) -> None:
     attempt_log.errors = [LogUnavailable("away"), LogUnavailable("away")]
 
-    assert await asyncio.wait_for(usher.count_attempts(1, EVERYTHING), 10) == 9
+    assert await asyncio.wait_for(usher.searching.count(1, EVERYTHING), 10) == 9
 
 
 @pytest.mark.parametrize("count_wait_s_max", [0.2])
@@ -146,12 +147,12 @@ async def test_a_log_that_hangs_while_it_is_verified_gives_an_error_soon(usher: 
     attempt_log.hangs = True
     attempt_log.restarts += 1
     with pytest.raises(CountUnavailable, match="verified"):
-        await asyncio.wait_for(usher.count_attempts(1, EVERYTHING), 10)
+        await asyncio.wait_for(usher.searching.count(1, EVERYTHING), 10)
     with pytest.raises(LogUnavailable, match="verified"):
         await asyncio.wait_for(usher.check_ready(), 10)
     attempt_log.hangs = False
 
-    assert await usher.count_attempts(1, EVERYTHING) == 9
+    assert await usher.searching.count(1, EVERYTHING) == 9
 
 
 async def test_a_log_that_cannot_be_closed_does_not_leave_the_ledger_open(
@@ -173,7 +174,7 @@ async def test_a_log_that_cannot_be_closed_does_not_leave_the_ledger_open(
 async def test_a_damaged_log_gives_an_error_and_no_number(usher: Usher, attempt_log: MovingLog) -> None:
     attempt_log.errors = [LogDamaged("a part is broken")]
     with pytest.raises(CountUnavailable, match="usher check"):
-        await usher.count_attempts(1, EVERYTHING)
+        await usher.searching.count(1, EVERYTHING)
 
 
 async def test_a_group_that_only_the_log_holds_is_not_lost_behind_pending_ones(
@@ -187,7 +188,7 @@ async def test_a_group_that_only_the_log_holds_is_not_lost_behind_pending_ones(
         await usher.authorize(request(2, video=video))
     everything = [Group("c", 10), Group("a", 9), Group("b", 8), Group("d", 1)]
     for top in range(1, 5):
-        grouped = await usher.group_attempts(2, EVERYTHING, GroupBy.VIDEO, limit=top)
+        grouped = await usher.searching.group(2, EVERYTHING, GroupBy.VIDEO, limit=top)
 
         assert (grouped.groups, grouped.group_count, grouped.total) == (everything[:top], 4, 28)
 

@@ -113,11 +113,11 @@ class SevuEndpoint:
                 await usher.revoke_ticket(cdn, ask.key)
                 return {}
             case ListAttempts():
-                return attempts_members(await usher.list_attempts(cdn, ask.search, seek=ask.seek, limit=ask.limit))
+                return attempts_members(await usher.searching.newest(cdn, ask.search, seek=ask.seek, limit=ask.limit))
             case CountAttempts():
-                return count_members(ask, await usher.count_attempts(cdn, ask.search))
+                return count_members(ask, await usher.searching.count(cdn, ask.search))
             case GroupAttempts():
-                found = await usher.group_attempts(cdn, ask.search, ask.by, seek=ask.seek, limit=ask.limit)
+                found = await usher.searching.group(cdn, ask.search, ask.by, seek=ask.seek, limit=ask.limit)
                 return groups_members(ask, found.groups, group_count=found.group_count, total=found.total)
             case ListSessions():
                 live = usher.sessions(cdn, ask.search)

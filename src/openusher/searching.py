@@ -1,0 +1,123 @@
+"""Counts and searches of attempts: exact across ledger and attempt log, whatever moves in between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from openusher.attemptlog.base import AttemptLog, GroupedLog
+from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable
+from openusher.ledger.base import Ledger, PendingGroups
+from openusher.model.attempt import Attempt
+from openusher.model.block import Horizon
+from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
+from openusher.shipper import Shipper
+
+T = TypeVar("T")
+
+COUNT_WAIT_S_MAX = 5.0
+_COUNT_RETRY_S = 0.2
+
+
+class Grouped(msgspec.Struct, frozen=True):
+    """A page of groups, largest first; how many groups there are, and how many attempts, in all."""
+
+    groups: list[Group]
+    group_count: int
+    total: int
+
+
+class Searching:
+    """Asks ledger and log as one. A question waits up to `wait_s_max` for a log process that restarts, or is verified,
+    rather than fail."""
+
+    def __init__(self, ledger: Ledger, attempt_log: AttemptLog, shipper: Shipper, *, wait_s_max: float) -> None:
+        self._ledger = ledger
+        self._log = attempt_log
+        self._shipper = shipper
+        self._wait_s_max = wait_s_max
+
+    async def count(self, cdn: int, search: AttemptFilter) -> int:
+        """Count matching attempts, exactly, every answered one included.
+
+        Raises CountUnavailable when no exact number can be given.
+        """
+        # The ledger first: a block that moves in between is then counted once, in the ledger or below the horizon.
+        pending = await self._ledger.count_pending(cdn, search)
+        horizon = pending.horizon
+        return pending.count + await self._from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
+
+    async def group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int = 0, limit: int) -> Grouped:
+        """Count matching attempts by group and return `limit` groups behind the first `seek`; raises as a count."""
+        # One reading of the ledger gives groups and sum, so that all groups add up to the count while attempts arrive.
+        top = seek + limit
+        pending = await self._ledger.group_pending(cdn, search, by, top=None if self._log.ships else top)
+        horizon = pending.horizon
+        in_log = await self._from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
+        if in_log == 0:
+            return Grouped(pending.groups[seek:top], pending.group_count, pending.attempts)
+        groups, group_count = await self._merge(cdn, search, by, pending, top=top)
+        return Grouped(groups[seek:top], group_count, pending.attempts + in_log)
+
+    async def _merge(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, pending: PendingGroups, *, top: int
+    ) -> tuple[list[Group], int]:
+        """The largest groups of ledger and log together. A group with pending attempts can stand anywhere in the
+        log's order, so their counts are asked for by name, and the log's own list is longer by as many."""
+        counts: dict[GroupValue, int] = {group.value: group.count for group in pending.groups}
+        horizon = pending.horizon
+        grouped = await self._from_log(
+            horizon,
+            lambda: self._log.groups(cdn, search, by, horizon, top=top + len(counts)),
+            empty=GroupedLog([], 0),
+        )
+        nothing: dict[GroupValue, int] = {}
+        in_log = await self._from_log(
+            horizon,
+            lambda: self._log.counts_of(cdn, search, by, horizon, values=list(counts)),
+            empty=nothing,
+        )
+        merged = [Group(value, count + in_log.get(value, 0)) for value, count in counts.items()]
+        merged.extend(group for group in grouped.groups if group.value not in counts)
+        only_pending = sum(1 for value in counts if value not in in_log)
+        return in_order(merged), grouped.total + only_pending
+
+    async def newest(self, cdn: int, search: AttemptFilter, *, seek: int, limit: int) -> list[Attempt]:
+        """Matching attempts, newest first, `limit` of them behind the first `seek`; raises as a count."""
+        pending = await self._ledger.newest_pending(cdn, search, seek=seek, limit=limit)
+        if pending.matching is None:
+            return pending.attempts
+        # Everything pending is newer than everything shipped: ids rise, and blocks are shipped in order.
+        seek_in_log = max(0, seek - pending.matching)
+        missing = limit - len(pending.attempts)
+        nothing: list[Attempt] = []
+        return pending.attempts + await self._from_log(
+            pending.horizon,
+            lambda: self._log.newest(cdn, search, pending.horizon, seek=seek_in_log, limit=missing),
+            empty=nothing,
+        )
+
+    async def _from_log(self, horizon: Horizon, ask: Callable[[], Awaitable[T]], *, empty: T) -> T:
+        if not self._log.ships or horizon.upto == 0:
+            return empty
+        deadline = time.monotonic() + self._wait_s_max
+        while True:
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await self._shipper.be_verified()
+                start = self._log.starts
+                answer = await ask()
+                if self._log.starts == start:
+                    return answer
+            except TimeoutError:
+                raise CountUnavailable("the attempt log is still being verified; try again in a minute") from None
+            except LogUnavailable as error:
+                if time.monotonic() + _COUNT_RETRY_S >= deadline:
+                    raise CountUnavailable("the attempt log does not answer; try again in a minute") from error
+                await asyncio.sleep(_COUNT_RETRY_S)
+            except LogDamaged as error:
+                raise CountUnavailable(f"{error}; run usher check") from error
