@@ -13,6 +13,7 @@ import msgspec
 
 from openusher import beside
 from openusher.errors import CommitUnknown, InvalidParameter, LedgerUnavailable, SetupError, StoreError
+from openusher.ledger.apart.calls import LedgerCalls
 from openusher.ledger.apart.wire import (
     READS,
     Answer,
@@ -35,23 +36,12 @@ from openusher.ledger.apart.wire import (
     to_door,
 )
 from openusher.ledger.base import (
-    Directory,
     Drawn,
     Ledger,
-    LedgerStats,
-    NewAccount,
     Operation,
     Outcome,
-    PendingAttempts,
-    PendingCount,
-    PendingGroups,
 )
 from openusher.ledger.folder import DataFolder
-from openusher.model.account import Account, ApiKey, Edge, Secret
-from openusher.model.block import Block
-from openusher.model.search import AttemptFilter, GroupBy
-from openusher.model.session import FoundSessions
-from openusher.model.ticket import Ticket
 
 PROCESS = "openusher.ledger.apart.process"
 # Closing it finishes what waits, and moves the rest of the WAL into the file.
@@ -63,7 +53,7 @@ _BATCHES_UNDER_WAY = 2
 log = logging.getLogger(__name__)
 
 
-class LedgerApart:
+class LedgerApart(LedgerCalls):
     """A `Ledger` that another process holds. Made by `open`; `on_end` is called once if that process ends by itself:
     nothing can be answered any more, and whoever runs the node has to start it again."""
 
@@ -236,96 +226,6 @@ class LedgerApart:
                 return [InvalidParameter("request", "cannot be stored as it is")]
             return [outcome for each in operations for outcome in await self._commit([each], now_ms=now_ms)]
         return [error_of(each) if isinstance(each, Failure) else each for each in sent]  # type: ignore[misc]
-
-    async def ticket(self, cdn: int, key: str) -> Ticket | None:
-        found: Ticket | None = await self._ask("ticket", cdn=cdn, key=key)
-        return found
-
-    async def count_pending(self, cdn: int, search: AttemptFilter) -> PendingCount:
-        found: PendingCount = await self._ask("count_pending", cdn=cdn, search=search)
-        return found
-
-    async def group_pending(self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None) -> PendingGroups:
-        found: PendingGroups = await self._ask("group_pending", cdn=cdn, search=search, by=by, top=top)
-        return found
-
-    async def newest_pending(self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int) -> PendingAttempts:
-        found: PendingAttempts = await self._ask("newest_pending", cdn=cdn, search=search, seek=seek, limit=limit)
-        return found
-
-    async def directory(self) -> Directory:
-        found: Directory = await self._ask("directory")
-        return found
-
-    async def create_account(self, account: NewAccount) -> Account:
-        made: Account = await self._ask("create_account", account=account)
-        return made
-
-    async def set_account_active(self, cdn: int, *, active: bool) -> None:
-        await self._ask("set_account_active", cdn=cdn, active=active)
-
-    async def add_api_key(self, key: ApiKey) -> None:
-        await self._ask("add_api_key", key=key)
-
-    async def create_edge(self, edge: Edge) -> Edge:
-        made: Edge = await self._ask("create_edge", edge=edge)
-        return made
-
-    async def add_cookie_key(self, secret: Secret) -> None:
-        await self._ask("add_cookie_key", secret=secret)
-
-    async def live_sessions(self, *, after: int, limit: int) -> FoundSessions:
-        found: FoundSessions = await self._ask("live_sessions", after=after, limit=limit)
-        return found
-
-    async def ended_sessions(self, cdn: int, *, from_ms: int, limit: int) -> FoundSessions:
-        found: FoundSessions = await self._ask("ended_sessions", cdn=cdn, from_ms=from_ms, limit=limit)
-        return found
-
-    async def owed_sessions(self, *, after: int, limit: int) -> FoundSessions:
-        found: FoundSessions = await self._ask("owed_sessions", after=after, limit=limit)
-        return found
-
-    async def prune_sessions(self, *, before_ms: int, limit: int) -> int:
-        pruned: int = await self._ask("prune_sessions", before_ms=before_ms, limit=limit)
-        return pruned
-
-    async def next_block(self, *, now_ms: int) -> Block | None:
-        block: Block | None = await self._ask("next_block", now_ms=now_ms)
-        return block
-
-    async def block_rows(self, block: Block) -> bytes:
-        rows: bytes = await self._ask("block_rows", block=block)
-        return rows
-
-    async def mark_shipped(self, block: Block) -> None:
-        await self._ask("mark_shipped", block=block)
-
-    async def delete_shipped(self, *, limit: int) -> int:
-        deleted: int = await self._ask("delete_shipped", limit=limit)
-        return deleted
-
-    async def blocks(self) -> list[Block]:
-        found: list[Block] = await self._ask("blocks")
-        return found
-
-    async def stats(self) -> LedgerStats:
-        found: LedgerStats = await self._ask("stats")
-        return found
-
-    async def be_ready(self) -> None:
-        await self._ask("be_ready")
-
-    async def is_demo(self) -> bool:
-        found: bool = await self._ask("is_demo")
-        return found
-
-    async def check(self, *, quick: bool) -> list[str]:
-        faults: list[str] = await self._ask("check", quick=quick)
-        return faults
-
-    async def set_indexes(self, *, wanted: bool) -> None:
-        await self._ask("set_indexes", wanted=wanted)
 
     async def close(self) -> None:
         """Let it finish what waits and close the file; kill it where that takes too long."""

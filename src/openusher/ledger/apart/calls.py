@@ -1,0 +1,112 @@
+"""The ledger's methods that travel as they are: by name, with their arguments, to the process that has it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from openusher.ledger.base import Directory, LedgerStats, NewAccount, PendingAttempts, PendingCount, PendingGroups
+from openusher.model.account import Account, ApiKey, Edge, Secret
+from openusher.model.block import Block
+from openusher.model.search import AttemptFilter, GroupBy
+from openusher.model.session import FoundSessions
+from openusher.model.ticket import Ticket
+
+
+class LedgerCalls(ABC):
+    """One method for each of the contract's (base.py), so that the type checker sees what each takes and gives."""
+
+    @abstractmethod
+    async def _ask(self, method: str, **arguments: Any) -> Any:
+        """Call `method` over there. Raises what it raises, and LedgerUnavailable or CommitUnknown if that process
+        ends."""
+
+    async def ticket(self, cdn: int, key: str) -> Ticket | None:
+        found: Ticket | None = await self._ask("ticket", cdn=cdn, key=key)
+        return found
+
+    async def count_pending(self, cdn: int, search: AttemptFilter) -> PendingCount:
+        found: PendingCount = await self._ask("count_pending", cdn=cdn, search=search)
+        return found
+
+    async def group_pending(self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None) -> PendingGroups:
+        found: PendingGroups = await self._ask("group_pending", cdn=cdn, search=search, by=by, top=top)
+        return found
+
+    async def newest_pending(self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int) -> PendingAttempts:
+        found: PendingAttempts = await self._ask("newest_pending", cdn=cdn, search=search, seek=seek, limit=limit)
+        return found
+
+    async def directory(self) -> Directory:
+        found: Directory = await self._ask("directory")
+        return found
+
+    async def create_account(self, account: NewAccount) -> Account:
+        made: Account = await self._ask("create_account", account=account)
+        return made
+
+    async def set_account_active(self, cdn: int, *, active: bool) -> None:
+        await self._ask("set_account_active", cdn=cdn, active=active)
+
+    async def add_api_key(self, key: ApiKey) -> None:
+        await self._ask("add_api_key", key=key)
+
+    async def create_edge(self, edge: Edge) -> Edge:
+        made: Edge = await self._ask("create_edge", edge=edge)
+        return made
+
+    async def add_cookie_key(self, secret: Secret) -> None:
+        await self._ask("add_cookie_key", secret=secret)
+
+    async def live_sessions(self, *, after: int, limit: int) -> FoundSessions:
+        found: FoundSessions = await self._ask("live_sessions", after=after, limit=limit)
+        return found
+
+    async def ended_sessions(self, cdn: int, *, from_ms: int, limit: int) -> FoundSessions:
+        found: FoundSessions = await self._ask("ended_sessions", cdn=cdn, from_ms=from_ms, limit=limit)
+        return found
+
+    async def owed_sessions(self, *, after: int, limit: int) -> FoundSessions:
+        found: FoundSessions = await self._ask("owed_sessions", after=after, limit=limit)
+        return found
+
+    async def prune_sessions(self, *, before_ms: int, limit: int) -> int:
+        pruned: int = await self._ask("prune_sessions", before_ms=before_ms, limit=limit)
+        return pruned
+
+    async def next_block(self, *, now_ms: int) -> Block | None:
+        block: Block | None = await self._ask("next_block", now_ms=now_ms)
+        return block
+
+    async def block_rows(self, block: Block) -> bytes:
+        rows: bytes = await self._ask("block_rows", block=block)
+        return rows
+
+    async def mark_shipped(self, block: Block) -> None:
+        await self._ask("mark_shipped", block=block)
+
+    async def delete_shipped(self, *, limit: int) -> int:
+        deleted: int = await self._ask("delete_shipped", limit=limit)
+        return deleted
+
+    async def blocks(self) -> list[Block]:
+        found: list[Block] = await self._ask("blocks")
+        return found
+
+    async def stats(self) -> LedgerStats:
+        found: LedgerStats = await self._ask("stats")
+        return found
+
+    async def be_ready(self) -> None:
+        await self._ask("be_ready")
+
+    async def is_demo(self) -> bool:
+        found: bool = await self._ask("is_demo")
+        return found
+
+    async def check(self, *, quick: bool) -> list[str]:
+        faults: list[str] = await self._ask("check", quick=quick)
+        return faults
+
+    async def set_indexes(self, *, wanted: bool) -> None:
+        await self._ask("set_indexes", wanted=wanted)
