@@ -13,7 +13,7 @@ from openusher.ledger.base import Issue
 from openusher.model.account import Secret, token_digest
 from openusher.model.limits import KEY_BYTES_MAX
 from openusher.model.ticket import NewTicket, Ticket, new_ticket_key
-from openusher.web.admin import NewAccountBody
+from openusher.web.admin.accounts import NewAccountBody
 from openusher.web.edges.question import Question
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from openusher.cli.connect import admin, ask
+from openusher.cli.connect import ask_node
 from openusher.cli.credentials import read_secret_file
 from openusher.cli.options import AsJson, Data, settings_of
 from openusher.cli.output import EXITS, err, out, print_fields, print_json, print_table
-from openusher.settings import Settings
 
 app = typer.Typer(
     help="Make and look after accounts, whether or not the node runs.\n\nExample: usher account create acme",
@@ -44,7 +42,7 @@ def create(
     Example: usher account create acme --json > acme.json
     """
     secret = read_secret_file(secret_file) if secret_file else ""
-    made = _ask(
+    made = ask_node(
         settings_of(data=data),
         "POST",
         "/accounts",
@@ -65,7 +63,7 @@ def list_accounts(data: Data = None, as_json: AsJson = False) -> None:
     \b
     Example: usher account list --json
     """
-    accounts = _ask(settings_of(data=data), "GET", "/accounts")
+    accounts = ask_node(settings_of(data=data), "GET", "/accounts")
     if as_json:
         for account in accounts:
             print_json(account)
@@ -81,7 +79,7 @@ def disable(cdn: Cdn, data: Data = None) -> None:
     \b
     Example: usher account disable 158
     """
-    _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/disable")
+    ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/disable")
     out.print(f"Account {cdn} is disabled.")
 
 
@@ -92,7 +90,7 @@ def enable(cdn: Cdn, data: Data = None) -> None:
     \b
     Example: usher account enable 158
     """
-    _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/enable")
+    ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/enable")
     out.print(f"Account {cdn} is enabled.")
 
 
@@ -103,17 +101,9 @@ def add_key(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
     \b
     Example: usher account add-key 158 --json > acme-key-2.json
     """
-    made = _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/keys")
+    made = ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/keys")
     if as_json:
         print_json(made)
         return
     print_fields({field: made[field] for field in ("cdn", "api_key", "secret")})
     err.print("Keep the secret: it is not shown again.")
-
-
-def _ask(settings: Settings, method: str, path: str, body: Any = None, *, create: bool = False) -> Any:
-    async def run() -> Any:
-        async with admin(settings, create=create) as client:
-            return await ask(client, method, path, body)
-
-    return asyncio.run(run())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -88,3 +89,15 @@ async def ask(client: httpx.AsyncClient, method: str, path: str, body: Any = Non
     if answer.is_error:
         fail(content["error"])
     return content
+
+
+def ask_node(
+    settings: Settings, method: str, path: str, body: Any = None, *, create: bool = False, running: bool = False
+) -> Any:
+    """One question to the admin API, for commands that have no more; ends the command as `admin` and `ask` do."""
+
+    async def run() -> Any:
+        async with admin(settings, create=create, running=running) as client:
+            return await ask(client, method, path, body)
+
+    return asyncio.run(run())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from openusher.cli.connect import admin, ask
+from openusher.cli.connect import ask_node
 from openusher.cli.options import AsJson, Data, settings_of
 from openusher.cli.output import EXITS, Exit, err, fail, out, print_fields, print_json, print_table
 from openusher.model.edge import CONTROL, OPTIONS, EdgeKind
-from openusher.settings import Settings
 from openusher.web.edges.snippets import haproxy_lua
 
 app = typer.Typer(
@@ -65,7 +63,7 @@ def create(
     flags = {"control": control, "publish_password": publish_password, "on_failure": on_failure}
     given |= {name: [value] for name, value in flags.items() if value}
     body = {"kind": kind, "name": name, "options": given}
-    made = _ask(settings_of(data=data), "POST", f"/accounts/{cdn}/edges", body)
+    made = ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/edges", body)
     if as_json:
         print_json(made)
         return
@@ -87,7 +85,7 @@ def list_edges(data: Data = None, as_json: AsJson = False) -> None:
     \b
     Example: usher edge list --json
     """
-    edges = _ask(settings_of(data=data), "GET", "/edges")
+    edges = ask_node(settings_of(data=data), "GET", "/edges")
     if as_json:
         for edge in edges:
             print_json(edge)
@@ -102,7 +100,7 @@ def snippet(edge: Number, data: Data = None) -> None:
     \b
     Example: usher edge snippet 2
     """
-    found = _ask(settings_of(data=data), "GET", f"/edges/{edge}")
+    found = ask_node(settings_of(data=data), "GET", f"/edges/{edge}")
     if not found["snippet"]:
         fail(f"edge {edge} is of kind {found['kind']}, which needs no configuration of ours", Exit.NO)
     out.print(found["snippet"], markup=False, end="")
@@ -130,7 +128,7 @@ def show_path(
     \b
     Example: usher edge test-path 2 'https://media.example.com/live/cam1/index.m3u8?key=k&pass=p'
     """
-    found = _ask(settings_of(data=data), "POST", f"/edges/{edge}/path", {"url": url})
+    found = ask_node(settings_of(data=data), "POST", f"/edges/{edge}/path", {"url": url})
     if as_json:
         print_json(found)
         return
@@ -158,11 +156,3 @@ def _given(options: list[str]) -> dict[str, list[str]]:
             fail(f'--option: cannot take "{text}"; give name=value', Exit.USAGE)
         given.setdefault(name, []).append(value)
     return given
-
-
-def _ask(settings: Settings, method: str, path: str, body: Any = None) -> Any:
-    async def run() -> Any:
-        async with admin(settings) as client:
-            return await ask(client, method, path, body)
-
-    return asyncio.run(run())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import typer
 
-from openusher.cli.connect import admin, ask
+from openusher.cli.connect import ask_node
 from openusher.cli.options import AsJson, Data, settings_of
 from openusher.cli.output import EXITS, Exit, fail, out, print_fields, print_json, print_table
 from openusher.settings import Settings
@@ -118,7 +117,7 @@ def report(
     Example: usher session report 158 --hours 2 --json
     """
     body = {"hours": hours, "limit": limit}
-    ended = _request(settings_of(data=data), f"/accounts/{cdn}/ended-sessions", body)
+    ended = ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/ended-sessions", body)
     if as_json:
         for session in ended:
             print_json(session)
@@ -138,7 +137,7 @@ def rotate_key(data: Data = None) -> None:
     \b
     Example: usher session rotate-key
     """
-    _request(settings_of(data=data), "/cookie-key", {})
+    ask_node(settings_of(data=data), "POST", "/cookie-key", {})
     out.print("New cookies are signed by a new key.")
 
 
@@ -155,12 +154,4 @@ def _state(session: dict[str, Any]) -> str:
 
 
 def _ask(settings: Settings, cdn: int, what: str, search: dict[str, Any]) -> Any:
-    return _request(settings, f"/accounts/{cdn}/{what}", search, running=True)
-
-
-def _request(settings: Settings, path: str, body: dict[str, Any], *, running: bool = False) -> Any:
-    async def run() -> Any:
-        async with admin(settings, running=running) as client:
-            return await ask(client, "POST", path, body)
-
-    return asyncio.run(run())
+    return ask_node(settings, "POST", f"/accounts/{cdn}/{what}", search, running=True)

@@ -1,0 +1,17 @@
+"""The admin API, on a socket that only the data folder's owner can open. The CLI is its client, also without a node.
+
+One module a subject, each with its routes; answering.py has what they share.
+"""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from openusher.usher import Usher
+from openusher.web.admin import accounts, edges, node, sessions, tickets
+
+
+def admin_app(usher: Usher) -> Starlette:
+    """The admin routes over `usher`. Errors come as `{"error": …}` with the natural status."""
+    parts = (accounts, edges, tickets, sessions, node)
+    return Starlette(routes=[route for part in parts for route in part.routes(usher)])

@@ -1,0 +1,64 @@
+"""What all admin routes share: how an answer and an error are told, and which account a path names."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from openusher.errors import AlreadyExists, CallerError, NotAuthorised, UsherError
+from openusher.model.limits import INTEGER_MAX
+from openusher.sevu.parameters import Parameters
+from openusher.usher import Usher
+
+Handler = Callable[[Request], Awaitable[Any]]
+
+
+def route(method: str, path: str, handler: Handler) -> Route:
+    """Answer with what `handler` returns, as JSON; or with why not."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return _json(await handler(request), 200)
+        except msgspec.DecodeError as error:
+            return _json({"error": f"body: {error}"}, 400)
+        except NotAuthorised as error:
+            return _json({"error": str(error)}, 404)
+        except AlreadyExists as error:
+            return _json({"error": str(error)}, 409)
+        except CallerError as error:
+            return _json({"error": str(error)}, 400)
+        except UsherError as error:
+            return _json({"error": str(error)}, 503)
+
+    return Route(path, answer, methods=[method])
+
+
+def _json(content: Any, status: int) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def cdn_of(request: Request) -> int:
+    """The account that the path names. Raises NotAuthorised for a number that none can have."""
+    cdn: int = request.path_params["cdn"]
+    if cdn > INTEGER_MAX:
+        raise NotAuthorised(f"there is no account with cdn {cdn}")
+    return cdn
+
+
+def known_cdn_of(request: Request, usher: Usher) -> int:
+    """For what would find nothing with a mistyped number, and look as if nobody watched."""
+    cdn = cdn_of(request)
+    if all(account.cdn != cdn for account in usher.accounts()):
+        raise NotAuthorised(f"there is no account with cdn {cdn}; usher account list shows them")
+    return cdn
+
+
+async def parameters_of(request: Request) -> Parameters:
+    """The parameters of a SEVU command, which some routes take as well."""
+    members = msgspec.json.decode(await request.body(), type=dict[str, Any])
+    return Parameters(members, {name: name for name in members})
