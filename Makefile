@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup docs lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -37,6 +37,11 @@ bench: $(TESTREADY)
 # Follow-ups of live sessions beside a constant answer, and beside decisions.
 bench-followup: $(TESTREADY)
 	@$(BIN)/python -m bench.followup
+
+# The site of docs/, into site/.
+docs: $(TESTREADY)
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs site
+	@echo "The pages are in site/index.html"
 
 lint: $(TESTREADY)
 	@$(BIN)/ruff check
