@@ -11,14 +11,17 @@ import pytest
 
 Promise = Callable[..., None]
 
-_tried: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-_failed: dict[str, set[str]] = defaultdict(set)
+# Among a test's properties, which come back from the process that ran it.
+_TRIED, _NOT_KEPT = "promise tried", "promise not kept"
 # The name that a test passes, itself or as a constant of its module.
 _NAMED = re.compile(r'\bpromise\(\s*(?:"([^"]+)"|([A-Z]\w*))')
 
+_tried: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+_failed: dict[str, set[str]] = defaultdict(set)
+
 
 @pytest.fixture
-def promise() -> Promise:
+def promise(request: pytest.FixtureRequest) -> Promise:
     """Call it at the end of a test with the promise's name and what was tried: `promise("Tenants apart", counts=12)`.
 
     Numbers of several tests for one promise add up. A promise is not kept when a test fails that would have reported
@@ -26,8 +29,7 @@ def promise() -> Promise:
     """
 
     def keep(name: str, **tried: int) -> None:
-        for what, number in tried.items():
-            _tried[name][what.replace("_", " ")] += number
+        request.node.user_properties.append((_TRIED, [name, {what.replace("_", " "): n for what, n in tried.items()}]))
 
     return keep
 
@@ -37,9 +39,23 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     # A test that fails never comes to its call of `promise`, but it is written there.
     if report.failed and isinstance(item, pytest.Function) and "promise" in item.fixturenames:
-        for literal, constant in _NAMED.findall(inspect.getsource(item.function)):
-            _failed[literal or getattr(item.module, constant)].add(item.nodeid)
+        names = [
+            name or getattr(item.module, constant)
+            for name, constant in _NAMED.findall(inspect.getsource(item.function))
+        ]
+        report.user_properties.extend((_NOT_KEPT, name) for name in names)
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    # The reports of a test's three parts all have what it said by then.
+    for name, said in report.user_properties:
+        if name == _NOT_KEPT:
+            _failed[str(said)].add(report.nodeid)
+        elif name == _TRIED and report.when == "teardown" and isinstance(said, list):
+            promised, tried = said
+            for what, number in tried.items():
+                _tried[promised][what] += number
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
