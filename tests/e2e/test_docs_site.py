@@ -1,4 +1,4 @@
-"""The site that `make docs` makes: Sphinx finds nothing wrong with it, and readers' browsers fetch it from one place."""
+"""The site that `make docs` makes: nothing is wrong with it, and readers' browsers fetch it from one place."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def test_every_page_is_in_the_site_and_nothing_of_it_is_fetched_from_elsewhere(t
     html = {path.relative_to(tmp_path / "site"): path.read_text() for path in tmp_path.rglob("*.html")}
     pages = {path.relative_to(DOCS).with_suffix(".html") for path in DOCS.rglob("*.md")} - {Path("README.html")}
 
-    assert (0, "") == (ran.returncode, ran.stderr)
+    assert (ran.returncode, ran.stderr) == (0, "")
     assert pages <= set(html)
-    assert [] == [(page, url) for page, text in html.items() for url in _FETCHED.findall(text)]
+    assert [(page, url) for page, text in html.items() for url in _FETCHED.findall(text)] == []
 
 
 def test_a_link_that_leads_nowhere_stops_it(tmp_path: Path) -> None:
