@@ -27,7 +27,7 @@ test-quick: $(TESTREADY)
 # More kills than the suite's: make crash ROUNDS=1000
 ROUNDS ?= 25
 crash: $(TESTREADY)
-	@USHER_CRASH_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash
+	@CRASH_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash
 
 # 1m by default; SIZE=10m for ten million attempts
 SIZE ?= 1m

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import typer
-from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from openusher.cli.main import app
+from openusher.cli.sources import flag_of, variable_of
 from openusher.model.edge import OPTIONS, EdgeKind, Option
-from openusher.settings import Settings
+from openusher.settings import operator_settings, taken
 from openusher.sevu.codes import CODES
 from openusher.web.edges.openapi import openapi_document
 
@@ -46,33 +44,13 @@ def codes_table() -> str:
 
 def settings_table() -> str:
     """Every setting with its flag, its default, what it takes, and its sentence."""
-    serve_help = help_of("serve")
-    rows = []
-    for name, field in settings_fields().items():
-        flag = f"--{name.replace('_', '-')}"
-        shown_flag = f"`{flag}`" if f"  {flag} " in serve_help else ""
-        rows.append(
-            f"| `USHER_{name.upper()}` | {shown_flag} | `{field.default}` | {_taken(field)} | {field.description} |"
-        )
-    return "\n".join(["| variable | flag | default | takes | what it does |", "|---|---|---|---|---|", *rows])
-
-
-def settings_fields() -> dict[str, FieldInfo]:
-    """What an operator may set. `demo` is not among it: only `usher demo` sets it."""
-    return {name: field for name, field in Settings.model_fields.items() if name != "demo"}
-
-
-def _taken(field: FieldInfo) -> str:
-    if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
-        return " or ".join(f"`{member}`" for member in field.annotation)
-    kinds: dict[Any, str] = {int: "a whole number", float: "a number", Path: "a path", str: "a text"}
-    bounds = [
-        f"{word} {getattr(limit, name):,}"
-        for name, word in {"ge": "from", "gt": "above", "le": "to"}.items()
-        for limit in field.metadata
-        if hasattr(limit, name)
+    rows = [
+        f"| `{name}` | `{flag_of(name)}` | `{variable_of(name)}` | "
+        f"{'' if field.default is None else f'`{field.default}`'} | {taken(field)} | {field.description} |"
+        for name, field in operator_settings().items()
     ]
-    return " ".join([kinds[field.annotation], *bounds])
+    head = ["| setting | flag | variable | default | takes | what it does |", "|---|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
 
 
 def command_names(part: typer.Typer = app, before: str = "") -> Iterator[str]:

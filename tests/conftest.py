@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Generator
 
 import pytest
+
+# The settings of a node that this machine may really run are none of a test's.
+os.environ["USHER_CONFIG"] = ""
 
 Promise = Callable[..., None]
 

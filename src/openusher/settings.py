@@ -1,12 +1,18 @@
-"""One settings object, from flags and from environment variables `USHER_…`; defaults stand here and nowhere else."""
+"""One settings object: every setting with its default, its bounds and its sentence, here and nowhere else.
+
+`cli/sources.py` fills it from flags, environment variables `USHER_…` and a TOML file.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
+from types import NoneType
+from typing import Any, get_args
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from openusher.model.limits import TIMESTAMP_WINDOW_S_MAX
 
@@ -19,7 +25,10 @@ class LogKind(StrEnum):
 
 
 class Settings(BaseSettings):
-    """What an operator may set. Each field's description is its line in the docs."""
+    """What an operator may set. Each field's description is its line in the docs and in the help.
+
+    A field of type bool becomes a flag --name and --no-name. A secret is no setting: a setting names its file.
+    """
 
     model_config = SettingsConfigDict(env_prefix="USHER_", extra="forbid", frozen=True)
 
@@ -91,3 +100,42 @@ class Settings(BaseSettings):
     demo: bool = Field(
         default=False, description="Only for `usher demo`: a throw-away node with the published credentials."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """None but what is passed: who asks the other sources has to know which of them had a value."""
+        return (init_settings,)
+
+
+def operator_settings() -> dict[str, FieldInfo]:
+    """What an operator may set. `demo` is not among it: only `usher demo` sets it."""
+    return {name: field for name, field in Settings.model_fields.items() if name != "demo"}
+
+
+def type_of(field: FieldInfo) -> type[Any]:
+    """The type of a setting's values; one that may be None is a setting without a default."""
+    kinds: set[type[Any]] = set(get_args(field.annotation) or (field.annotation,)) - {NoneType}
+    (kind,) = kinds
+    return kind
+
+
+def taken(field: FieldInfo) -> str:
+    """What a setting takes, in words."""
+    kind = type_of(field)
+    if issubclass(kind, StrEnum):
+        return " or ".join(kind)
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", Path: "a path", str: "a text"}
+    bounds = [
+        f"{word} {getattr(limit, name):,}"
+        for name, word in {"ge": "from", "gt": "above", "le": "to"}.items()
+        for limit in field.metadata
+        if hasattr(limit, name)
+    ]
+    return " ".join([kinds[kind], *bounds])

@@ -20,7 +20,7 @@ from tests.sevuclient import Account, Connection
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(1800)]
 
-ROUNDS = int(os.environ.get("USHER_CRASH_ROUNDS", "25"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "25"))
 _STEPS = ("assigned", "read", "inserted", "verified", "shipped", "deleted")
 _NODE = ("-m", "tests.crash.crashnode")
 # A round's load is ended by its kill; this only bounds one whose step is never reached, or whose log process is not
@@ -31,8 +31,8 @@ Crash = Callable[[Node, Load, random.Random], None]
 
 
 def test_every_answered_attempt_is_counted_once_through_every_crash(tmp_path: Path, promise: Promise) -> None:
-    seed = int(os.environ.get("USHER_CRASH_SEED", str(random.randrange(10**6))))
-    print(f"seed {seed}: USHER_CRASH_SEED={seed} repeats the kinds and moments of the crashes")
+    seed = int(os.environ.get("CRASH_SEED", str(random.randrange(10**6))))
+    print(f"seed {seed}: CRASH_SEED={seed} repeats the kinds and moments of the crashes")
     rng = random.Random(seed)
     data = tmp_path / "data"
     with running_node(data, command=_NODE) as node, node.connect() as connection:

@@ -38,7 +38,7 @@ from tests.oracles import attempt_rows as oracle
 
 pytestmark = [pytest.mark.crash]
 
-ROUNDS = int(os.environ.get("USHER_CRASH_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("CRASH_ROUNDS", "12"))
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -60,8 +60,8 @@ async def _seconds_of_an_insert(opened: Opened) -> float:
 
 
 def test_a_block_is_held_whole_or_not_at_all_when_the_process_is_killed(folder: Path, promise: Promise) -> None:
-    seed = int(os.environ.get("USHER_CRASH_SEED", str(random.randrange(10**6))))
-    print(f"seed {seed}: USHER_CRASH_SEED={seed} repeats the moments of the kills")
+    seed = int(os.environ.get("CRASH_SEED", str(random.randrange(10**6))))
+    print(f"seed {seed}: CRASH_SEED={seed} repeats the moments of the kills")
     rng = random.Random(seed)
 
     async def rounds() -> tuple[int, int]:

@@ -38,6 +38,8 @@ class DemoNode:
     async def started(cls, data: Path, *, port: int, log: LogKind) -> AsyncIterator[DemoNode]:
         """Start a node and await its readiness; at the end stop it, and see that it ended well."""
         flags = ["--demo", "--data", str(data), "--port", str(port), "--log", log, "--ship-rows", str(_SHIP_ROWS)]
+        # The file has the settings of this machine's real node.
+        flags += ["--config", ""]
         errors = data.with_name("serve.log")
         with errors.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(

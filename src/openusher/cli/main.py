@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from openusher import __version__
-from openusher.cli import account, call, check, codes, demo, edge, serve, session, status
+from openusher.cli import account, call, check, codes, config, demo, edge, serve, session, status
 from openusher.cli.output import EXITS
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for name, command, summary in (
     ("demo", demo.demo, "See the main job done on a throw-away node."),
 ):
     app.command(name, short_help=summary, epilog=EXITS)(command)
+app.add_typer(config.app, name="config", short_help="Show which settings are in force, and from where.")
 app.add_typer(account.app, name="account", short_help="Make and look after accounts.")
 app.add_typer(edge.app, name="edge", short_help="Make and look after edges: media servers that ask.")
 app.add_typer(session.app, name="session", short_help="See who watches now, and end sessions.")

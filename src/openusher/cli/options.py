@@ -2,32 +2,61 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from openusher.cli.output import Exit, fail
-from openusher.settings import Settings
+from openusher.cli.sources import DEFAULT_FILE, FILE_VARIABLE, Configuration, configure, flag_of, variable_of
+from openusher.errors import SetupError
+from openusher.settings import Settings, operator_settings, type_of
 
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="The data folder.  [env var: USHER_DATA; default: usher-data]", show_default=False),
 ]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help=f'A TOML file with settings; "" reads none.  [env var: {FILE_VARIABLE}; default: {DEFAULT_FILE}, if any]',
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")]
 
 
+def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` a flag for every setting, made from the settings class, in the place of its `**flags`."""
+    own = inspect.signature(command, eval_str=True)
+    parameters = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    parameters += _setting_flags()
+    # typer reads both.
+    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+def _setting_flags() -> Iterator[inspect.Parameter]:
+    for name, field in operator_settings().items():
+        flag = f"{flag_of(name)}/--no-{flag_of(name)[2:]}" if type_of(field) is bool else flag_of(name)
+        default = "" if field.default is None else f"; default: {field.default}"
+        text = f"{field.description}  [env var: {variable_of(name)}{default}]"
+        option = Annotated[type_of(field) | None, typer.Option(flag, help=text, show_default=False)]  # type: ignore[valid-type]
+        yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+
+
 def settings_of(**flags: Any) -> Settings:
-    """Settings from the environment and the flags that were given; ends the command on one that is wrong."""
+    """As `configured`, the settings alone."""
+    return configured(None, **flags).settings
+
+
+def configured(config: str | None, **flags: Any) -> Configuration:
+    """Settings from the flags that were given, the environment and a file; ends the command on one that is wrong."""
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        fail("; ".join(_sentence(fault["loc"], fault["input"], fault["msg"]) for fault in error.errors()), Exit.USAGE)
-
-
-def _sentence(place: tuple[int | str, ...], given: Any, problem: str) -> str:
-    """pydantic's finding as one of ours: the setting, what was given, what is taken."""
-    name = ".".join(map(str, place))
-    taken = problem.replace("Input should", "it should")
-    return f'--{name.replace("_", "-")} (or USHER_{name.upper()}): cannot take "{given}"; {taken}'
+        return configure({name: value for name, value in flags.items() if value is not None}, file=config)
+    except SetupError as error:
+        fail(str(error), Exit.USAGE)
