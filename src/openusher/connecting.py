@@ -124,6 +124,7 @@ class Connecting:
             refusal = self._book.follow(live, request.ip, now_ms=self._clock_ms())
             if refusal in (Refusal.NONE, Refusal.NO_PLACE, Refusal.ADDRESSES):
                 # To start anew where there is no room would only pay for it twice.
+                self._book.follow_ups[refusal] += 1
                 answer(Verdict(refusal, live if not refusal else None))
                 return
         self._watching.begin(edge, _as_hook(edge, "", request), base, answer)
@@ -145,10 +146,12 @@ class Connecting:
 
     def follow(self, edge: Edge, named: Named, ip: int | None = None) -> Verdict:
         """Whether a connection may go on; from memory. Without an `ip`, from where it began."""
-        for live in self._named(edge, named):
+        refusal, found = Refusal.NO_SESSION, None
+        for live in self._named(edge, named)[:1]:
             refusal = self._book.follow(live, live.session.ip if ip is None else ip, now_ms=self._clock_ms())
-            return Verdict(refusal, live)
-        return Verdict(Refusal.NO_SESSION)
+            found = live
+        self._book.follow_ups[refusal] += 1
+        return Verdict(refusal, found)
 
     def plays(self, edge: Edge, client: str) -> None:
         """A server tells that it sends to this connection. It must not where the session has ended: the kick may have

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+import msgspec
+
 from openusher.errors import Busy, CallerError
 from openusher.ledger.base import (
     BATCH_OPERATIONS_MAX,
@@ -35,6 +37,25 @@ _SMOOTHING = 0.2
 _Waiting = tuple[Operation, asyncio.Future[Outcome]]
 
 
+class GateTally(msgspec.Struct, kw_only=True):
+    """What was decided since the node is up. `decisions` are the attempts that were recorded, by the edge's number and
+    the reason; `repeats` the questions that were answered by an earlier one, of the same attempt_id or the same viewer.
+    """
+
+    decisions: dict[tuple[int, Reason], int] = {}
+    repeats: int = 0
+    # The largest number of an attempt that was answered; above it are the new ones.
+    last_attempt: int = 0
+
+    def add(self, edge: int, decision: Decision) -> None:
+        if decision.attempt > self.last_attempt:
+            self.last_attempt = decision.attempt
+            name = edge, decision.reason
+            self.decisions[name] = self.decisions.get(name, 0) + 1
+        else:
+            self.repeats += 1
+
+
 class Gate:
     """Collects operations and commits them in batches, in order of arrival, one batch at a time.
 
@@ -54,6 +75,12 @@ class Gate:
         self._commit_s = 0.0
         self._is_closing = False
         self.takes_starts = True
+        self.tally = GateTally()
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for the next batch."""
+        return len(self._queue)
 
     async def close(self) -> None:
         """Refuse what comes from here on, and finish what is waiting."""
@@ -149,7 +176,8 @@ class Gate:
             # More waited than a batch takes.
             self._call()
         if error is None:
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
+            for (operation, future), outcome in zip(batch, outcomes, strict=True):
+                self._count(operation, outcome)
                 _answer(future, outcome)
             return
         # Nobody may be left waiting, whatever broke.
@@ -157,6 +185,12 @@ class Gate:
             _refuse(future, error if isinstance(error, Exception) else Busy("the node is stopping"))
         if not isinstance(error, Exception):
             raise error
+
+    def _count(self, operation: Operation, outcome: Outcome) -> None:
+        if isinstance(outcome, Started):
+            outcome = outcome.decision
+        if isinstance(outcome, Decision) and isinstance(operation, Decide | Start):
+            self.tally.add(operation.request.edge, outcome)
 
 
 def _answer(future: asyncio.Future[Outcome], outcome: Outcome) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
 
 from openusher.attemptlog.base import AttemptLog, GroupedLog
-from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable
+from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable, StoreError
 from openusher.ledger.base import Ledger, PendingGroups
 from openusher.model.attempt import Attempt
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
 from openusher.shipper import Shipper
+from openusher.tally import SEARCH_BOUNDS_S, Distribution
 
 T = TypeVar("T")
 
@@ -31,6 +34,14 @@ class Grouped(msgspec.Struct, frozen=True):
     total: int
 
 
+class SearchKind(StrEnum):
+    """What is asked for: a number, numbers by group, or attempts."""
+
+    COUNT = "count"
+    GROUP = "group"
+    LIST = "list"
+
+
 class Searching:
     """Asks ledger and log as one. A question waits up to `wait_s_max` for a log process that restarts, or is verified,
     rather than fail."""
@@ -40,19 +51,27 @@ class Searching:
         self._log = attempt_log
         self._shipper = shipper
         self._wait_s_max = wait_s_max
+        # How long those took that were answered, and how many failed; by what was asked for.
+        self.took_s = {kind: Distribution.within(SEARCH_BOUNDS_S) for kind in SearchKind}
+        self.failed = dict.fromkeys(SearchKind, 0)
 
     async def count(self, cdn: int, search: AttemptFilter) -> int:
         """Count matching attempts, exactly, every answered one included.
 
         Raises CountUnavailable when no exact number can be given.
         """
-        # The ledger first: a block that moves in between is then counted once, in the ledger or below the horizon.
-        pending = await self._ledger.count_pending(cdn, search)
-        horizon = pending.horizon
-        return pending.count + await self._from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
+        with self._timed(SearchKind.COUNT):
+            # The ledger first: a block that moves in between is then counted once, in the ledger or below the horizon.
+            pending = await self._ledger.count_pending(cdn, search)
+            horizon = pending.horizon
+            return pending.count + await self._from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
 
     async def group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int = 0, limit: int) -> Grouped:
         """Count matching attempts by group and return `limit` groups behind the first `seek`; raises as a count."""
+        with self._timed(SearchKind.GROUP):
+            return await self._group(cdn, search, by, seek=seek, limit=limit)
+
+    async def _group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int, limit: int) -> Grouped:
         # One reading of the ledger gives groups and sum, so that all groups add up to the count while attempts arrive.
         top = seek + limit
         pending = await self._ledger.group_pending(cdn, search, by, top=None if self._log.ships else top)
@@ -88,6 +107,10 @@ class Searching:
 
     async def newest(self, cdn: int, search: AttemptFilter, *, seek: int, limit: int) -> list[Attempt]:
         """Matching attempts, newest first, `limit` of them behind the first `seek`; raises as a count."""
+        with self._timed(SearchKind.LIST):
+            return await self._newest(cdn, search, seek=seek, limit=limit)
+
+    async def _newest(self, cdn: int, search: AttemptFilter, *, seek: int, limit: int) -> list[Attempt]:
         pending = await self._ledger.newest_pending(cdn, search, seek=seek, limit=limit)
         if pending.matching is None:
             return pending.attempts
@@ -100,6 +123,16 @@ class Searching:
             lambda: self._log.newest(cdn, search, pending.horizon, seek=seek_in_log, limit=missing),
             empty=nothing,
         )
+
+    @contextmanager
+    def _timed(self, kind: SearchKind) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        except StoreError:
+            self.failed[kind] += 1
+            raise
+        self.took_s[kind].add(time.perf_counter() - began)
 
     async def _from_log(self, horizon: Horizon, ask: Callable[[], Awaitable[T]], *, empty: T) -> T:
         if not self._log.ships or horizon.upto == 0:

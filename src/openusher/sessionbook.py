@@ -116,6 +116,8 @@ class SessionBook:
         self._seen: dict[int, Live] = {}
         # In the order in which they ended.
         self._gone: dict[tuple[int, str], None] = {}
+        # How many follow-ups were answered so.
+        self.follow_ups = dict.fromkeys(Refusal, 0)
 
     @property
     def limits(self) -> SessionLimits:

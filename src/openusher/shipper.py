@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -12,6 +13,7 @@ from openusher.consistency import find_row_faults
 from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable, StoreError
 from openusher.ledger.base import Ledger
 from openusher.model.block import BLOCK_ROWS_MAX, Block
+from openusher.tally import SHIP_BOUNDS_S, Distribution
 
 # Rows deleted in one commit: few enough that a decision waiting behind it does not notice.
 _DELETED_ROWS = 2_000
@@ -59,6 +61,17 @@ class Shipper:
         self._shipping = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.fault: str | None = None
+        # How long each block took until the log was seen to hold it, and how many attempts were in them.
+        self.took_s = Distribution.within(SHIP_BOUNDS_S)
+        self.shipped_attempts = 0
+        # How often shipping failed and was put off.
+        self.put_off = 0
+
+    def lag_ms(self, oldest_pending_ms: int | None) -> int:
+        """For how long the oldest pending attempt should have been shipped by now; 0 where it is not due."""
+        if oldest_pending_ms is None:
+            return 0
+        return max(0, self._wall_ms() - oldest_pending_ms - int(self._age_ms_max))
 
     def start(self) -> None:
         if self._log.ships:
@@ -121,6 +134,7 @@ class Shipper:
                 retry_s = _POLL_S
             except Exception as error:
                 # Nobody awaits this task: whatever broke must be seen, and must not end shipping for good.
+                self.put_off += 1
                 is_known = isinstance(error, StoreError)
                 log.warning("shipper.waits: %s", error, exc_info=None if is_known else error)
                 await asyncio.sleep(retry_s)
@@ -158,6 +172,7 @@ class Shipper:
             return True
 
     async def _ship(self, block: Block) -> None:
+        began = time.perf_counter()
         self._on_step(Step.ASSIGNED)
         rows: bytes | None = None
         for table in await self._log.tables():
@@ -173,6 +188,8 @@ class Shipper:
                 raise LogUnavailable(f"table {table} took block {block.number} but does not show it")
         self._on_step(Step.VERIFIED)
         await self._ledger.mark_shipped(block)
+        self.took_s.add(time.perf_counter() - began)
+        self.shipped_attempts += block.rows
         self._on_step(Step.SHIPPED)
         log.info("block.shipped number=%d rows=%d", block.number, block.rows)
         await self._delete_shipped()

@@ -19,8 +19,8 @@ from openusher.errors import (
     LogUnavailable,
     UnknownTicket,
 )
-from openusher.gate import Gate
-from openusher.ledger.base import Issue, Ledger, LedgerStats, PayKicks, Revoke
+from openusher.gate import Gate, GateTally
+from openusher.ledger.base import Issue, Ledger, LedgerStats, LedgerTally, PayKicks, Revoke
 from openusher.model.account import Secret
 from openusher.model.attempt import AttemptRequest, Decision
 from openusher.model.session import SESSION_LIMITS, Session, SessionFilter, SessionLimits, Watched
@@ -86,6 +86,7 @@ class Usher(Tenants):
         clock_ms = self._ledger.clock_ms
         self._directory = await self._ledger.directory()
         if ships:
+            self._gate.tally.last_attempt = (await self._ledger.stats()).last_attempt_id
             await self._load_sessions(clock_ms=clock_ms)
             if fault := self.clock_fault():
                 log.error("clock.ahead: %s", fault)
@@ -241,6 +242,24 @@ class Usher(Tenants):
             await self._gate.see_to(PayKicks(numbers))
 
     # The node
+
+    @property
+    def tally(self) -> GateTally:
+        """What was decided since the node is up."""
+        return self._gate.tally
+
+    @property
+    def waiting(self) -> int:
+        """How many operations wait for the next batch."""
+        return self._gate.waiting
+
+    @property
+    def attempt_log(self) -> AttemptLog:
+        return self._log
+
+    async def ledger_tally(self) -> LedgerTally:
+        """What the ledger has done since the node is up. Raises LedgerUnavailable."""
+        return await self._ledger.tally()
 
     async def stats(self) -> LedgerStats:
         return await self._ledger.stats()

@@ -130,17 +130,15 @@ class Watching:
         refusal, now_ms = Refusal.NO_SESSION, self._clock_ms()
         for live in self._sessions_of(asked, paths):
             refusal = self.book.follow(live, asked.ip, now_ms=now_ms)
-            if not refusal:
-                answer(Verdict("", live))
-                return
-            if live.ticket.key == asked.key and (refusal is Refusal.NO_PLACE or _is_its_own(live, asked, refusal)):
-                # It goes on where there is room; to start anew would only pay for it twice.
-                answer(Verdict(refusal))
+            if not refusal or _may_go_on_later(live, asked, refusal):
+                self.book.follow_ups[refusal] += 1
+                answer(Verdict(refusal, None if refusal else live))
                 return
         meaning = paths.read(asked.path)
         # Whoever was somebody's viewer and brings no ticket is told what became of that.
         may_start = meaning.may_start and (asked.key or refusal is Refusal.NO_SESSION)
         if not may_start or asked.method not in ("GET", "HEAD"):
+            self.book.follow_ups[refusal] += 1
             answer(Verdict(refusal))
             return
         try:
@@ -393,8 +391,9 @@ class Watching:
         task.add_done_callback(self._tasks.discard)
 
 
-def _is_its_own(live: Live, asked: Asked, refusal: Refusal) -> bool:
-    """Whether the session's own viewer is refused only since others have used it."""
+def _may_go_on_later(live: Live, asked: Asked, refusal: Refusal) -> bool:
+    """Whether the session goes on where there is room, or its own viewer is refused only since others have used it: to
+    start anew would only pay for it twice."""
     session = live.session
-    one, other = (session.edge, session.ip, session.user_agent), (asked.edge.number, asked.ip, asked.user_agent)
-    return refusal is Refusal.ADDRESSES and one == other
+    is_own = (session.edge, session.ip, session.user_agent) == (asked.edge.number, asked.ip, asked.user_agent)
+    return live.ticket.key == asked.key and (refusal is Refusal.NO_PLACE or (refusal is Refusal.ADDRESSES and is_own))

@@ -45,6 +45,10 @@ class RecordingEngine:
     def starts(self) -> int:
         return self._engine.starts
 
+    @property
+    def pid(self) -> int | None:
+        return self._engine.pid
+
     async def start(self, first: Sequence[Statement] = ()) -> None:
         await self._engine.start(first)
 

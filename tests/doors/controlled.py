@@ -41,9 +41,10 @@ async def called(api: ControlApi, number: int) -> None:
 class Controlled:
     """A node whose kicks are paid, and a viewer of it."""
 
-    def __init__(self, node: DoorNode, api: ControlApi) -> None:
+    def __init__(self, node: DoorNode, api: ControlApi, controller: Controller) -> None:
         self.node = node
         self.api = api
+        self.controller = controller
 
     async def play(self, client: str, key: str = "K", *, ip: str = "192.0.2.7") -> int:
         answer = await self.node.post(
@@ -76,7 +77,7 @@ async def controlled(
         controller = Controller(node.usher, node.app.controls, retry_s=RETRY_S, give_up_s=give_up_s)
         controller.start()
         try:
-            yield Controlled(node, api)
+            yield Controlled(node, api, controller)
         finally:
             await controller.close()
             await node.stop()

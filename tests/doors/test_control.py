@@ -328,7 +328,7 @@ async def test_a_server_that_is_down_is_asked_when_it_is_up_again(tmp_path: Path
     await node.kick("K")
     await until(lambda: any(owed.calls for owed in controller._owed.values()), "was not asked")
     with control_api(always(DONE), port) as api:
-        site = Controlled(node, api)
+        site = Controlled(node, api, controller)
         await site.paid()
 
         assert api.asked == dropped("c1")
@@ -366,7 +366,7 @@ async def test_a_password_of_the_api_is_sent_and_never_logged(tmp_path: Path, ca
         controller.start()
         await node.post(hook("on_play", "c1"))
         await node.kick("K")
-        await Controlled(node, api).paid()
+        await Controlled(node, api, controller).paid()
 
         assert api.calls[0].headers["authorization"] == "Basic YWRtaW46c2VjcmV0"
         assert [record.getMessage() for record in caplog.records if "secret" in record.getMessage()] == []
@@ -387,7 +387,7 @@ async def test_what_is_owed_outlives_a_crash(tmp_path: Path) -> None:
         api.behaviour = always(DONE)
         controller = Controller(node.usher, node.app.controls, retry_s=RETRY_S)
         controller.start()
-        await Controlled(node, api).paid()
+        await Controlled(node, api, controller).paid()
 
         assert sorted(api.asked) == dropped("c1", "c2")
         await controller.close()

@@ -74,6 +74,7 @@ async def test_a_connection_that_its_server_does_not_know_has_ended(tmp_path: Pa
         await until(lambda: opened.node.clients() == ["c2"], "the session goes on")
         assert {method for method, _ in opened.api.asked} == {"GET"}
         assert {path for _, path in opened.api.asked} <= {"/api/v1/clients/c1", "/api/v1/clients/c2"}
+        assert opened.reconciler.ended == 1
         # It was watched until it was missed, and nothing is owed to a server that knows it no more.
         (ended,) = await opened.node.usher.ended_sessions(1, from_ms=0, limit=9)
         assert (ended.session.ended_by, ended.watched_ms) == ("stopped", 30_000)

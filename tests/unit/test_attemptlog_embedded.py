@@ -109,6 +109,7 @@ class ZeroEngine:
     """Answers with zeros, and remembers what it was asked."""
 
     starts = 1
+    pid = None
 
     def __init__(self) -> None:
         self.asked: list[Statement] = []

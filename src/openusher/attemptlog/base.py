@@ -52,6 +52,11 @@ class AttemptLog(Protocol):
         """How often the log was (re)started; a new number means that what it holds must be verified again."""
         ...
 
+    @property
+    def pid(self) -> int | None:
+        """The process that has the log open beside this one; None while there is none."""
+        ...
+
     async def start(self) -> None:
         """Open the log, creating what is missing.
 

@@ -90,6 +90,10 @@ class ColumnarLog:
     def starts(self) -> int:
         return self._engine.starts
 
+    @property
+    def pid(self) -> int | None:
+        return self._engine.pid
+
     async def start(self) -> None:
         texts = create_statements(engine=self._table_engine)
         await self._engine.start([Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX) for text in texts])

@@ -48,6 +48,11 @@ class Engine(Protocol):
         """How often it has been opened; what was true of its data before a rise must be looked at again."""
         ...
 
+    @property
+    def pid(self) -> int | None:
+        """The process that has it open beside this one; None while there is none."""
+        ...
+
     async def start(self, first: Sequence[Statement] = ()) -> None:
         """Open it; each time it is opened, `first` is run before anything else.
 

@@ -22,6 +22,10 @@ class LedgerOnlyLog:
     def starts(self) -> int:
         return 1
 
+    @property
+    def pid(self) -> int | None:
+        return None
+
     async def start(self) -> None:
         return
 

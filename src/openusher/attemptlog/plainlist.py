@@ -34,6 +34,10 @@ class PlainListLog:
     def starts(self) -> int:
         return 1
 
+    @property
+    def pid(self) -> int | None:
+        return None
+
     async def start(self) -> None:
         return
 

@@ -15,6 +15,7 @@ from openusher.model.discreet import Discreet
 from openusher.model.search import AttemptFilter, Group, GroupBy
 from openusher.model.session import FoundSessions, SessionWish, Started
 from openusher.model.ticket import NewTicket, Ticket
+from openusher.tally import BATCH_BOUNDS, COMMIT_BOUNDS_S, Distribution
 
 # 512 keeps a commit near its fsync's time, and the JSON texts that carry it far below what SQLite takes.
 BATCH_OPERATIONS_MAX = 512
@@ -146,6 +147,26 @@ class LedgerStats(msgspec.Struct, frozen=True, kw_only=True):
     clock_ms: int
 
 
+class LedgerTally(msgspec.Struct, kw_only=True):
+    """What the ledger has done since it was opened.
+
+    `batch` has the operations of each batch; `commit_s` how long each took, from its first statement until it was on
+    disk; `sync_s` how long the last step of any commit took, in which it is written to the WAL and synced.
+    `not_written` and `unknown` are commits that failed. `wal_bytes` is the WAL's size on disk, and `pid` the process
+    that has the ledger open.
+    """
+
+    batch: Distribution = msgspec.field(default_factory=lambda: Distribution.within(BATCH_BOUNDS))
+    commit_s: Distribution = msgspec.field(default_factory=lambda: Distribution.within(COMMIT_BOUNDS_S))
+    sync_s: Distribution = msgspec.field(default_factory=lambda: Distribution.within(COMMIT_BOUNDS_S))
+    not_written: int = 0
+    unknown: int = 0
+    checkpoints: int = 0
+    failed_checkpoints: int = 0
+    wal_bytes: int = 0
+    pid: int = 0
+
+
 class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
     """An account with its first API key and its first edge. `cdn` 0: the next free number."""
 
@@ -258,6 +279,10 @@ class Ledger(Protocol):
         ...
 
     async def stats(self) -> LedgerStats: ...
+
+    async def tally(self) -> LedgerTally:
+        """What was done so far. Waits for no writer and no reader, so that it comes while they hang."""
+        ...
 
     async def be_ready(self) -> None:
         """Return once it can be written: after a commit of unknown outcome it is first reopened and synced, after a

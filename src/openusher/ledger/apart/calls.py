@@ -5,7 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from openusher.ledger.base import Directory, LedgerStats, NewAccount, PendingAttempts, PendingCount, PendingGroups
+from openusher.ledger.base import (
+    Directory,
+    LedgerStats,
+    LedgerTally,
+    NewAccount,
+    PendingAttempts,
+    PendingCount,
+    PendingGroups,
+)
 from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
 from openusher.model.search import AttemptFilter, GroupBy
@@ -95,6 +103,10 @@ class LedgerCalls(ABC):
 
     async def stats(self) -> LedgerStats:
         found: LedgerStats = await self._ask("stats")
+        return found
+
+    async def tally(self) -> LedgerTally:
+        found: LedgerTally = await self._ask("tally")
         return found
 
     async def be_ready(self) -> None:

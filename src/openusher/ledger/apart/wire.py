@@ -117,6 +117,7 @@ METHODS = (
     "delete_shipped",
     "blocks",
     "stats",
+    "tally",
     "be_ready",
     "is_demo",
     "check",
@@ -136,7 +137,7 @@ READS = frozenset(
         "block_rows",
         "blocks",
     }
-    | {"stats", "be_ready", "is_demo", "check"}
+    | {"stats", "tally", "be_ready", "is_demo", "check"}
 )
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import apsw
 
+from openusher.ledger.base import LedgerTally
 from openusher.ledger.sqlite import store
 
 # 16 MiB of WAL between checkpoints: few and large ones, and still well under a second of recovery after a crash.
@@ -29,8 +30,9 @@ log = logging.getLogger(__name__)
 class Checkpoints:
     """One for a writer; all but `close` to be called on the writer's thread."""
 
-    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
+    def __init__(self, connect: Callable[[], apsw.Connection], tally: LedgerTally) -> None:
         self._connect = connect
+        self._tally = tally
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-checkpoint")
         self._under_way: Future[None] | None = None
         self._commits = 0
@@ -54,7 +56,7 @@ class Checkpoints:
             return
         elif self.wal_pages - moved <= _LAST_PAGES or self._turns_beside == _TURNS_BESIDE_MAX:
             self._moved_before = moved
-            store.checkpoint(connection)
+            self._checkpoint(connection)
         else:
             self._turns_beside += 1
             self._moved_before = moved
@@ -64,12 +66,17 @@ class Checkpoints:
         try:
             connection = self._connect()
             try:
-                store.checkpoint(connection)
+                self._checkpoint(connection)
             finally:
                 connection.close()
         except apsw.Error as error:
             # Nothing is lost: the pages stay in the WAL, and are tried again.
+            self._tally.failed_checkpoints += 1
             log.warning("ledger.not_checkpointed: %s", type(error).__name__)
+
+    def _checkpoint(self, connection: apsw.Connection) -> None:
+        store.checkpoint(connection)
+        self._tally.checkpoints += 1
 
     def close(self) -> None:
         """Return once none is under way. To be called before the writer closes the file."""

@@ -15,6 +15,7 @@ from openusher.ledger.base import (
     Drawn,
     Ledger,
     LedgerStats,
+    LedgerTally,
     NewAccount,
     Operation,
     Outcome,
@@ -214,6 +215,9 @@ class SqliteLedger:
     async def stats(self) -> LedgerStats:
         row = await self._readers.ask(lambda connection: next(connection.execute(_STATS)))
         return LedgerStats(**dict(zip(LedgerStats.__struct_fields__, row, strict=True)))
+
+    async def tally(self) -> LedgerTally:
+        return self._writer.tally()
 
     async def be_ready(self) -> None:
         await self._writer.be_ready()

@@ -96,6 +96,14 @@ def wal_pages(connection: apsw.Connection) -> tuple[int, int]:
     return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
 
 
+def wal_bytes(file: Path) -> int:
+    """The size on disk of the WAL of the ledger at `file`; 0 where there is none."""
+    try:
+        return file.with_name(f"{file.name}-wal").stat().st_size
+    except OSError:
+        return 0
+
+
 def checkpoint(connection: apsw.Connection) -> None:
     """Move the WAL's pages into the file, as far as readers allow, holding up neither them nor the writer.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import TypeVar, cast
 import apsw
 
 from openusher.errors import CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable
-from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, Outcome
+from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, LedgerTally, Outcome
 from openusher.ledger.sqlite import store
 from openusher.ledger.sqlite.batch import Batch, Counters
 from openusher.ledger.sqlite.checkpoints import Checkpoints
@@ -57,7 +58,8 @@ class Writer:
         self._is_sound = True
         # False from a write that surely failed until one succeeds.
         self._takes_writes = True
-        self._checkpoints = Checkpoints(lambda: store.open_beside(file, vfs=vfs))
+        self._tally = LedgerTally(pid=os.getpid())
+        self._checkpoints = Checkpoints(lambda: store.open_beside(file, vfs=vfs), self._tally)
         self._wal_pages_max = wal_pages_max
         self._restarting_wal: asyncio.Task[None] | None = None
         self._next_wal_restart = 0.0
@@ -114,6 +116,11 @@ class Writer:
 
         return await self._write(lambda: self._tried(commit_statements))
 
+    def tally(self) -> LedgerTally:
+        """As `Ledger.tally`."""
+        self._tally.wal_bytes = store.wal_bytes(self._file)
+        return self._tally
+
     async def be_ready(self) -> None:
         """As `Ledger.be_ready`."""
         await self._on_thread(self._be_sound)
@@ -168,13 +175,23 @@ class Writer:
             result = commit()
         except LedgerUnavailable:
             self._takes_writes = False
+            self._tally.not_written += 1
+            raise
+        except CommitUnknown:
+            self._tally.unknown += 1
             raise
         self._takes_writes = True
         return result
 
     def _commit_drawn(self, drawn: Drawn) -> list[Outcome]:
         assert len(drawn.operations) <= BATCH_OPERATIONS_MAX
-        return self._tried(lambda: self._commit_batch(drawn)) if drawn.operations else []
+        if not drawn.operations:
+            return []
+        began = time.perf_counter()
+        outcomes = self._tried(lambda: self._commit_batch(drawn))
+        self._tally.batch.add(len(drawn.operations))
+        self._tally.commit_s.add(time.perf_counter() - began)
+        return outcomes
 
     def _commit_batch(self, drawn: Drawn) -> list[Outcome]:
         batch = Batch(self._connection, self.counters, now_ms=drawn.now_ms)
@@ -237,6 +254,7 @@ class Writer:
 
     def _commit(self, counters: Counters) -> None:
         """Commit the open transaction: from then on `counters` are the ledger's."""
+        began = time.perf_counter()
         try:
             self._connection.execute("COMMIT")
         except (apsw.FullError, apsw.BusyError, apsw.ReadOnlyError) as error:
@@ -254,11 +272,14 @@ class Writer:
         except BaseException:
             self._is_sound = False
             raise
+        else:
+            self._tally.sync_s.add(time.perf_counter() - began)
         self.counters = counters
         try:
             self._checkpoints.after_commit(self._connection)
         except apsw.Error as error:
             # The commit is durable all the same.
+            self._tally.failed_checkpoints += 1
             log.warning("ledger.not_checkpointed: %s", type(error).__name__)
 
     # After a fault, on the thread
@@ -301,7 +322,9 @@ class Writer:
         try:
             async with self._readers.quiet():
                 await self._on_thread(lambda: store.restart_wal(self._connection))
+            self._tally.checkpoints += 1
         except (apsw.Error, TimeoutError) as error:
+            self._tally.failed_checkpoints += 1
             log.warning("ledger.wal_not_restarted: %s", type(error).__name__)
             self._next_wal_restart = time.monotonic() + _WAL_RETRY_S
         finally:

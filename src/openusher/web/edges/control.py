@@ -102,8 +102,16 @@ class Controller(Calling):
         self._retry_s = retry_s
         self._give_up_s = give_up_s
         self._owed: dict[_Name, _Owed] = {}
+        # Of how many kicks the server has done its part, and of how many no more is asked.
+        self.paid = 0
+        self.given_up = 0
         # Edges whose server has not answered in this round.
         self._silent: set[int] = set()
+
+    @property
+    def owed(self) -> int:
+        """How many connections servers have been asked to drop, and have not dropped yet."""
+        return len(self._owed)
 
     async def _run(self) -> None:
         owes, took_s = self._usher.watching.owes, 0.0
@@ -175,16 +183,19 @@ class Controller(Calling):
                     return
                 said = await self._call(control, call, url)
             if not said:
+                self.paid += 1
                 paid.add(kick.name)
                 return
             if said == _SILENT:
                 self._silent.add(edge.number)
             if call.answers_max and said == _ANSWERED:
                 if self._ask_another(kick.name) >= call.answers_max:
+                    self.paid += 1
                     paid.add(kick.name)
                 return
             owed = self._ask_later(kick.name)
             if time.monotonic() - owed.since_s > self._give_up_s:
+                self.given_up += 1
                 paid.add(kick.name)
                 last.append(said)
             elif owed.calls == 1:

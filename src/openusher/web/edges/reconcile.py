@@ -51,6 +51,8 @@ class Reconciler(Calling):
         self._servers = servers
         self._look_s = look_s
         self._round = 0
+        # How many sessions were ended by this.
+        self.ended = 0
 
     async def _run(self) -> None:
         while True:
@@ -78,6 +80,7 @@ class Reconciler(Calling):
         for lives in gone:
             if lives:
                 await self._usher.watching.end(lives, EndedBy.STOPPED)
+                self.ended += len(lives)
 
     def _can_ask(self, edge: Edge) -> bool:
         return edge.kind in self._servers and edge.options.get(CONTROL, "") != ""
