@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 
 from openusher.settings import Settings
 from openusher.web.asgi import Headers, Receive, Respond, Scope, Send, read_body, send_answer
+from openusher.web.observed import Observed
 from openusher.web.server import http_config
 from tests.e2e.rawhttp import chunked, request
 
@@ -40,9 +41,9 @@ class Echo:
     def __init__(self) -> None:
         self.unanswered: list[Callable[[], None]] = []
 
-    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, peer: str) -> None:
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, observed: Observed) -> None:
         length = dict(headers).get(b"content-length", b"")
-        self.unanswered.append(lambda: answer(200, b"%b %b" % (body, length), [(b"way", b"short")]))
+        self.unanswered.append(lambda: answer(200, b"%b %b" % (body, length), [(b"way", b"short")], None))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(scope, receive, seconds_max=1)

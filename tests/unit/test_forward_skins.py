@@ -21,6 +21,7 @@ from openusher.web.edges.snippets import TOKEN_PLACE, snippet_of
 from openusher.web.edges.tickets import carried_ticket, served_path
 from openusher.web.edges.traefik import TraefikSkin
 from openusher.web.edges.viewer import viewer_of
+from openusher.web.observed import begun
 from tests.golden.forward_requests import ASKED, Asked
 
 SKINS: dict[str, Skin] = {
@@ -70,8 +71,7 @@ def test_a_question_is_read_as_the_server_means_it(asked: Asked) -> None:
     listening = Listening(asked.kind)
     usher: Any = Tokens(edge_of(asked.kind, trusted_proxy=asked.trusted))
     endpoint = EdgeEndpoint(usher, listening, request_s_max=1)
-    endpoint.method = method
-    endpoint.ask(target, headers, b"", lambda *_: None)
+    endpoint.ask(target, headers, b"", lambda *_: None, begun(method, None))
     assert listening.call is not None
     viewed = SKINS[asked.kind].read(listening.call)
 

@@ -19,6 +19,7 @@ from openusher.web.edges.reconcile import Shows
 from openusher.web.edges.srs import SrsDoor
 from openusher.web.edges.traefik import TraefikSkin
 from openusher.web.health import HealthEndpoint
+from openusher.web.observed import observed_of
 from openusher.web.sevu import PATHS, SevuEndpoint
 from openusher.web.shortway import ShortWay
 
@@ -68,7 +69,12 @@ class PublicApp:
         if scope["type"] != "http":
             return
         path = scope["path"]
-        endpoint = self._endpoints.get(path) or self._edges.get(kind_of_target(path))
+        endpoint = self._endpoints.get(path)
+        if endpoint is not None:
+            # One of a few; those of edges, which have tokens in them, are told by their endpoint.
+            observed_of(scope).route = path.rstrip("/") or "/"
+        else:
+            endpoint = self._edges.get(kind_of_target(path))
         if endpoint is None:
             await send_answer(send, 404, b"nothing here; the SEVU API is at / and the door at /v1/authorize\n", _TEXT)
         else:

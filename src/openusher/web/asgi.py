@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from openusher.web.observed import Learnt
+
 # Far above any real question: the longest fields together, escaped, are under 40 KiB.
 BODY_BYTES_MAX = 64 * 1024
 
@@ -16,9 +18,9 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
-# Status, body and headers of an answer; and what takes them, once.
-Answered = tuple[int, bytes, Headers]
-Respond = Callable[[int, bytes, Headers], None]
+# Status, body and headers of an answer, and what was learnt that it tells; and what takes them, once.
+Answered = tuple[int, bytes, Headers, Learnt]
+Respond = Callable[[int, bytes, Headers, Learnt], None]
 
 JSON: tuple[bytes, bytes] = (b"content-type", b"application/json")
 CLOSE: tuple[bytes, bytes] = (b"connection", b"close")
@@ -95,10 +97,10 @@ async def answer_of(ask: Callable[[Respond], None]) -> Answered:
     """What `ask` answers, now or later."""
     answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
 
-    def settle(status: int, body: bytes, headers: Headers) -> None:
+    def settle(status: int, body: bytes, headers: Headers, learnt: Learnt) -> None:
         # Cancelled where the server gave up waiting for it at its end.
         if not answered.done():
-            answered.set_result((status, body, headers))
+            answered.set_result((status, body, headers, learnt))
 
     ask(settle)
     return await answered

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+import time
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from openusher.web.asgi import BODY_CAME, BODY_DUE
+from openusher.web.observed import NO_METHOD, Observer, begun, ended, unseen
 from openusher.web.onewrite import OneWrite
 
 # Cookies and all, what a site or a media server sends is a few hundred bytes.
@@ -39,6 +40,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     # From the connection, or from the first byte of a later request, to the end of its headers and body.
     request_s_max = 10.0
+    observe: Observer = staticmethod(unseen)
 
     _answers: OneWrite
     _in_headers = False
@@ -49,6 +51,8 @@ class BoundedConnection(HttpToolsProtocol):
     _first_bytes = 0
     _later_bytes = 0
     _deadline: asyncio.TimerHandle | None = None
+    # Since when headers are awaited that have not come, by the clock of `Observed`.
+    _awaited_from = 0.0
     # When the last answer was sent, by the loop's clock.
     _idle_from = 0.0
 
@@ -75,7 +79,7 @@ class BoundedConnection(HttpToolsProtocol):
         if self._in_headers:
             self._tail = (tail + data)[-len(_OTHER_NAME) :]
             if self._later_bytes > HEADER_BYTES_MAX:
-                self._end(_TOO_LARGE)
+                self._refuse(431, _TOO_LARGE)
             elif self._deadline is None:
                 self._expect_headers()
 
@@ -144,14 +148,16 @@ class BoundedConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """As in the base class, which calls it for whatever the parser or a callback of ours raises."""
         if not self._in_headers and self.headers is not None and self._headers_bytes() > HEADER_BYTES_MAX:
-            self._end(_TOO_LARGE)
+            self._refuse(431, _TOO_LARGE)
         else:
             super().send_400_response(msg)
+            self._observe_refusal(400)
 
     def _headers_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _expect_headers(self) -> None:
+        self._awaited_from = time.perf_counter()
         self._deadline = self.loop.call_later(self.request_s_max, self._end_slow)
 
     def _disarm(self) -> None:
@@ -160,15 +166,28 @@ class BoundedConnection(HttpToolsProtocol):
             self._deadline = None
 
     def _end_slow(self) -> None:
-        # Where there was an answer and no new request, nobody waits for another.
-        self._end(_TOO_SLOW if self._in_headers or self.cycle is None else b"")
+        if self._in_headers or self.cycle is None:
+            self._refuse(408, _TOO_SLOW)
+        else:
+            # There was an answer and no new request: nobody waits for another.
+            self._end()
 
-    def _end(self, answer: bytes) -> None:
+    def _refuse(self, status: int, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+            self._observe_refusal(status)
+        self._end()
+
+    def _observe_refusal(self, status: int) -> None:
+        observed = begun(NO_METHOD, self.client)
+        if self._deadline is not None:
+            observed.began = self._awaited_from
+        self.observe(ended(observed, status))
+
+    def _end(self) -> None:
         self._disarm()
-        transport: Any = self.transport
-        if not transport.is_closing():
-            transport.write(answer)
-            transport.close()
+        if not self.transport.is_closing():
+            self.transport.close()
 
 
 def _without_offer(tail: bytes, data: bytes) -> bytes:

@@ -22,6 +22,7 @@ from openusher.web.app import PublicApp
 from openusher.web.connection import BoundedConnection
 from openusher.web.edges.control import Controller
 from openusher.web.edges.reconcile import Reconciler
+from openusher.web.observed import Observer, each_of, seen, unseen
 from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
 
 _BACKLOG = 2_048
@@ -44,10 +45,12 @@ async def serve(
     async with stop, open_node(settings, on_ledger_end=stop.ask_for_lost_ledger, seams=seams) as usher:
         listening = _listen(settings.host, settings.port)
         with listening, admin_listener(settings.data) as admin_listening:
-            admin = _Server(http_config(admin_app(usher), settings), lambda: None)
+            # Whoever wants to see what is answered stands here.
+            observe = each_of()
+            admin = _Server(http_config(admin_app(usher), settings, observe=observe), lambda: None)
             app = PublicApp(usher, settings)
             beside = (Controller(usher, app.controls), Reconciler(usher, app.shows))
-            config = http_config(app, settings, short_way=app.short_way)
+            config = http_config(app, settings, short_way=app.short_way, observe=observe)
             public = _Server(config, lambda: on_ready(_url(listening)))
             stop.ends(public)
             serving_admin = asyncio.get_running_loop().create_task(admin.serve(sockets=[admin_listening]))
@@ -72,16 +75,19 @@ def _raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def http_config(app: Any, settings: Settings, *, short_way: ShortWays | None = None) -> uvicorn.Config:
+def http_config(
+    app: Any, settings: Settings, *, short_way: ShortWays | None = None, observe: Observer = unseen
+) -> uvicorn.Config:
+    """How the server runs `app`, and shows each request to `observe` when it is answered."""
     # The server makes its connections itself and passes nothing on: a class with a node's settings.
-    settled: dict[str, Any] = {"request_s_max": settings.request_s_max}
+    settled: dict[str, Any] = {"request_s_max": settings.request_s_max, "observe": staticmethod(observe)}
     if short_way is not None:
         settled |= {"short_way": staticmethod(short_way), "heads": Heads()}
         connection = type("Connection", (ShortWayConnection,), settled)
     else:
         connection = type("Connection", (BoundedConnection,), settled)
     return uvicorn.Config(
-        app,
+        seen(app, observe),
         http=connection,
         ws="none",
         lifespan="off",

@@ -38,6 +38,7 @@ from openusher.web.asgi import (
     read_body,
     send_answer,
 )
+from openusher.web.observed import Commanded, observed_of
 
 _FOLDERS = ("", "/stable", "/dev", "/cp/api/0.8")
 PATHS = frozenset(path or "/" for folder in _FOLDERS for path in (folder, f"{folder}/"))
@@ -54,7 +55,9 @@ class SevuEndpoint:
         self._request_s_max = settings.request_s_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
+        observed = observed_of(scope)
+        began, commanded = observed.began, Commanded()
+        observed.learnt = commanded
         headers: list[tuple[bytes, bytes]] = []
         form = ReplyForm.JSON
         try:
@@ -63,25 +66,26 @@ class SevuEndpoint:
             body = await read_body(scope, receive, seconds_max=self._request_s_max)
             field = read_form(body, header(scope["headers"], b"content-type").decode("latin-1"))
             form = field.reply_form
-            reply = await self._answer(field.text, began)
+            reply = await self._answer(field.text, began, commanded)
         except CommandRefused as refusal:
-            reply = failure(refusal, spent_s=time.perf_counter() - began)
+            reply = _failure(refusal, began, commanded)
         except BodyTooLarge:
-            reply = failure(refused(codes.TOO_LARGE), spent_s=time.perf_counter() - began)
+            reply = _failure(refused(codes.TOO_LARGE), began, commanded)
             headers.extend(after_too_large(scope))
         except BodyTooSlow:
-            reply = failure(refused(codes.TOO_SLOW), spent_s=time.perf_counter() - began)
+            reply = _failure(refused(codes.TOO_SLOW), began, commanded)
             headers.append(CLOSE)
         except ClientGone:
             return
         content_type = (b"content-type", media_type(form).encode())
         await send_answer(send, 200, encode(reply, form), content_type, *headers)
 
-    async def _answer(self, text: bytes, began: float) -> Reply:
+    async def _answer(self, text: bytes, began: float, commanded: Commanded) -> Reply:
         kind: CommandKind | None = None
         try:
             signed = read_command(text)
             kind = signed.kind
+            commanded.command, commanded.cdn, commanded.api_key = kind.name, signed.cdn, signed.api_key
             key = self._usher.api_key(signed.api_key, cdn=signed.cdn)
             now_ms = self._usher.wall_ms
             verified = verify(signed, secret=key.secret, now_ms=now_ms, window_s=self._window_s)
@@ -89,11 +93,12 @@ class SevuEndpoint:
             understood = understand(verified, now_ms=self._usher.clock_ms if kind.creates else now_ms)
             data = await self._carry_out(verified, understood.ask)
         except UsherError as error:
-            return failure(refusal_of(error, kind.codes if kind else None), spent_s=time.perf_counter() - began)
-        except Exception:
+            return _failure(refusal_of(error, kind.codes if kind else None), began, commanded, error)
+        except Exception as error:
             # The protocol's own "unexpected error": these clients read nothing else than a reply in its form.
             log.exception("command.failed")
-            return failure(refused(codes.UNEXPECTED_ERROR), spent_s=time.perf_counter() - began)
+            return _failure(refused(codes.UNEXPECTED_ERROR), began, commanded, error)
+        commanded.code = kind.codes.success.number
         return success(kind.codes.success, data, ignored=understood.ignored, spent_s=time.perf_counter() - began)
 
     async def _carry_out(self, command: VerifiedCommand, ask: Ask) -> dict[str, JsonValue]:
@@ -124,3 +129,9 @@ class SevuEndpoint:
                 return sessions_members(live[ask.seek : ask.seek + ask.limit], total=len(live))
             case KickSessions():
                 return kick_members(await usher.kick(cdn, ask.search))
+
+
+def _failure(refusal: CommandRefused, began: float, commanded: Commanded, error: Exception | None = None) -> Reply:
+    """`error` is what it is refused for, where that says more."""
+    commanded.code, commanded.error = refusal.code, error or refusal
+    return failure(refusal, spent_s=time.perf_counter() - began)

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from openusher.web.asgi import BODY_BYTES_MAX, JSON, Headers, Respond
 from openusher.web.connection import BoundedConnection
+from openusher.web.observed import Learnt, Observed, begun, ended
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +21,9 @@ class ShortWay(Protocol):
 
     method: str
 
-    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, peer: str) -> None:
-        """Call `answer` when it is known, now or later. `target` is what is asked for, query and all, as it came, and
-        `peer` the address that the connection comes from, empty where it has none."""
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, observed: Observed) -> None:
+        """Call `answer` when it is known, now or later. `target` is what is asked for, query and all, as it came. What
+        is learnt on the way, the route first, goes into `observed`."""
         ...
 
 
@@ -56,20 +57,23 @@ class _Nobody:
 class _ShortRequest:
     """A request on the short way: for the server, which asks it only for these, the one that is under way."""
 
-    __slots__ = ("_connection", "disconnected", "keep_alive", "response_complete")
+    __slots__ = ("_connection", "_observed", "disconnected", "keep_alive", "response_complete")
 
     message_event = _Nobody()
 
-    def __init__(self, connection: ShortWayConnection, *, keep_alive: bool) -> None:
+    def __init__(self, connection: ShortWayConnection, observed: Observed, *, keep_alive: bool) -> None:
         self._connection = connection
+        self._observed = observed
         self.keep_alive = keep_alive
         self.response_complete = False
         self.disconnected = False
 
-    def answer(self, status: int, body: bytes, headers: Headers) -> None:
+    def answer(self, status: int, body: bytes, headers: Headers, learnt: Learnt) -> None:
         if not self.disconnected:
             self.response_complete = True
             self._connection.send_answer(status, body, headers, keep_alive=self.keep_alive)
+            self._observed.learnt = learnt
+            self._connection.observe(ended(self._observed, status))
 
 
 class ShortWayConnection(BoundedConnection):
@@ -148,16 +152,16 @@ class ShortWayConnection(BoundedConnection):
             super().on_body(self._body)
 
     def _go_short_way(self) -> None:
-        request = _ShortRequest(self, keep_alive=self._keep_alive)
+        observed = begun(self._way.method, self.client)
+        request = _ShortRequest(self, observed, keep_alive=self._keep_alive)
         self.cycle = request  # type: ignore[assignment]
         try:
-            peer = self.client[0] if self.client is not None else ""
-            self._way.ask(self.url.decode("latin-1"), self.headers, self._body, request.answer, peer)
-        except Exception:
+            self._way.ask(self.url.decode("latin-1"), self.headers, self._body, request.answer, observed)
+        except Exception as error:
             # As the server does with an application's.
             log.exception("request.failed")
             request.keep_alive = False
-            request.answer(500, b'{"error":{"field":"","message":"failed; see the node\'s log"}}', [JSON])
+            request.answer(500, b'{"error":{"field":"","message":"failed; see the node\'s log"}}', [JSON], error)
 
     def send_answer(self, status: int, body: bytes, headers: Headers, *, keep_alive: bool) -> None:
         """Write it whole, and let the server go on as after an answer of the application."""

@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from openusher.errors import AlreadyExists, CallerError, NotAuthorised, UsherError
+from openusher.errors import AlreadyExists, CallerError, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.limits import INTEGER_MAX
 from openusher.sevu.parameters import Parameters
 from openusher.usher import Usher
+from openusher.web.observed import Observed, observed_of
 
 Handler = Callable[[Request], Awaitable[Any]]
 
@@ -22,20 +23,33 @@ def route(method: str, path: str, handler: Handler) -> Route:
     """Answer with what `handler` returns, as JSON; or with why not."""
 
     async def answer(request: Request) -> Response:
+        observed = observed_of(request.scope)
+        observed.route = path
         try:
             return _json(await handler(request), 200)
         except msgspec.DecodeError as error:
-            return _json({"error": f"body: {error}"}, 400)
-        except NotAuthorised as error:
-            return _json({"error": str(error)}, 404)
-        except AlreadyExists as error:
-            return _json({"error": str(error)}, 409)
-        except CallerError as error:
-            return _json({"error": str(error)}, 400)
+            return _refused(InvalidParameter("body", str(error)), observed)
         except UsherError as error:
-            return _json({"error": str(error)}, 503)
+            return _refused(error, observed)
 
     return Route(path, answer, methods=[method])
+
+
+def _refused(error: UsherError, observed: Observed) -> Response:
+    observed.learnt = error
+    return _json({"error": str(error)}, _status_of(error))
+
+
+def _status_of(error: UsherError) -> int:
+    match error:
+        case NotAuthorised():
+            return 404
+        case AlreadyExists():
+            return 409
+        case CallerError():
+            return 400
+        case _:
+            return 503
 
 
 def _json(content: Any, status: int) -> Response:

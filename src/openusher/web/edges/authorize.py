@@ -12,6 +12,7 @@ from openusher.errors import AttemptIdReused, Busy, CommitUnknown, InvalidParame
 from openusher.model.account import Edge
 from openusher.model.attempt import Decision
 from openusher.usher import Usher
+from openusher.watching import Verdict
 from openusher.web.asgi import (
     BODY_BYTES_MAX,
     CLOSE,
@@ -33,6 +34,7 @@ from openusher.web.asgi import (
 from openusher.web.edges.connections import Told, ask_of_connection, is_of_connection
 from openusher.web.edges.question import Question, TicketState, complete, request_of, ticket_state
 from openusher.web.edges.token import edge_token
+from openusher.web.observed import Observed, observed_of
 
 PATH = "/v1/authorize"
 
@@ -77,10 +79,11 @@ class AuthorizeEndpoint:
         self._usher = usher
         self._request_s_max = request_s_max
 
-    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, peer: str = "") -> None:
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, observed: Observed) -> None:
         """Decide the question in `body`, and answer it when that is on disk."""
+        observed.route = PATH
         try:
-            edge = self._usher.edge(edge_token(headers))
+            edge = observed.edge = self._usher.edge(edge_token(headers))
             question = read_question(body)
             if is_of_connection(question):
                 self._ask_of_connection(edge, question, answer)
@@ -95,7 +98,8 @@ class AuthorizeEndpoint:
         def decided(deciding: asyncio.Future[Decision]) -> None:
             error = deciding.exception()
             if error is None:
-                answer(200, _encode(deciding.result(), attempt_id), [JSON])
+                decision = deciding.result()
+                answer(200, _encode(decision, attempt_id), [JSON], decision)
             else:
                 answer(*_fault(error))
 
@@ -104,9 +108,9 @@ class AuthorizeEndpoint:
     def _ask_of_connection(self, edge: Edge, question: Question, answer: Respond) -> None:
         """Raises UsherError."""
 
-        def answered(told: Told | Exception) -> None:
+        def answered(told: Told | Exception, verdict: Verdict | None) -> None:
             if isinstance(told, Told):
-                answer(200, _encoder.encode(told), [JSON])
+                answer(200, _encoder.encode(told), [JSON], verdict)
             else:
                 answer(*_fault(told))
 
@@ -114,57 +118,60 @@ class AuthorizeEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The way of all that did not come whole, or cannot be answered with a decision."""
-        if scope["method"] != "POST":
-            await _send(send, _refused(405, "", f"send a POST to {PATH}", (b"allow", b"POST")))
-            return
+        observed = observed_of(scope)
         try:
-            # Before the body is read; `ask` looks again, since the account may be disabled while that comes.
-            self._usher.edge(edge_token(scope["headers"]))
-            body = await read_body(scope, receive, seconds_max=self._request_s_max)
-        except NotAuthorised as error:
-            await _send(send, _refusal(error))
-        except BodyTooLarge:
-            problem = f"the body is longer than {BODY_BYTES_MAX} bytes"
-            await _send(send, _refused(413, "", problem, *after_too_large(scope)))
-        except BodyTooSlow:
-            await _send(send, _refused(408, "", "the body did not arrive in time", CLOSE))
+            status, text, headers, observed.learnt = await self._answer(scope, receive, observed)
         except ClientGone:
             return
-        else:
-            await _send(send, await answer_of(lambda answer: self.ask(PATH, scope["headers"], body, answer)))
+        await send_answer(send, status, text, *headers)
 
-
-async def _send(send: Send, answered: Answered) -> None:
-    status, body, headers = answered
-    await send_answer(send, status, body, *headers)
+    async def _answer(self, scope: Scope, receive: Receive, observed: Observed) -> Answered:
+        """Raises ClientGone."""
+        if scope["method"] != "POST":
+            return _refused(405, "", f"send a POST to {PATH}", (b"allow", b"POST"))
+        try:
+            # Before the body is read; `ask` looks again, since the account may be disabled while that comes.
+            observed.edge = self._usher.edge(edge_token(scope["headers"]))
+            body = await read_body(scope, receive, seconds_max=self._request_s_max)
+        except NotAuthorised as error:
+            return _refusal(error)
+        except BodyTooLarge:
+            return _refused(413, "", f"the body is longer than {BODY_BYTES_MAX} bytes", *after_too_large(scope))
+        except BodyTooSlow:
+            return _refused(408, "", "the body did not arrive in time", CLOSE)
+        return await answer_of(lambda answer: self.ask(PATH, scope["headers"], body, answer, observed))
 
 
 def _refusal(error: UsherError) -> Answered:
     """How the door says that there is no decision."""
     match error:
         case NotAuthorised():
-            return _refused(401, "", "give a valid edge token: Authorization: Bearer …", _CHALLENGE)
+            problem = "give a valid edge token: Authorization: Bearer …"
+            return _refused(401, "", problem, _CHALLENGE, error=error)
         case InvalidParameter():
-            return _refused(400, error.field, error.problem)
+            return _refused(400, error.field, error.problem, error=error)
         case AttemptIdReused():
-            return _refused(409, "attempt_id", str(error))
+            return _refused(409, "attempt_id", str(error), error=error)
         case CommitUnknown():
-            return _refused(503, "", _PERHAPS_DONE, (b"retry-after", b"1"))
+            return _refused(503, "", _PERHAPS_DONE, (b"retry-after", b"1"), error=error)
         case Busy():
-            return _refused(503, "", "busy; ask again", (b"retry-after", str(error.retry_after_s).encode()))
+            again = (b"retry-after", str(error.retry_after_s).encode())
+            return _refused(503, "", "busy; ask again", again, error=error)
         case _:
-            return _refused(503, "", "busy; ask again", (b"retry-after", b"1"))
+            return _refused(503, "", "busy; ask again", (b"retry-after", b"1"), error=error)
 
 
-def _refused(status: int, field: str, message: str, *headers: tuple[bytes, bytes]) -> Answered:
-    return status, _encoder.encode(Refusal(Fault(field, message))), [JSON, *headers]
+def _refused(
+    status: int, field: str, message: str, *headers: tuple[bytes, bytes], error: BaseException | None = None
+) -> Answered:
+    return status, _encoder.encode(Refusal(Fault(field, message))), [JSON, *headers], error
 
 
 def _fault(error: BaseException) -> Answered:
     if isinstance(error, UsherError):
         return _refusal(error)
     log.error("request.failed", exc_info=error)
-    return _refused(500, "", "failed; see the node's log")
+    return _refused(500, "", "failed; see the node's log", error=error)
 
 
 def read_question(body: bytes) -> Question:

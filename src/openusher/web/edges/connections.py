@@ -30,7 +30,8 @@ class Told(msgspec.Struct):
     ticket: TicketState | None
 
 
-_Answer = Callable[[Told | Exception], None]
+# With the verdict that it tells, if any.
+_Answer = Callable[[Told | Exception, Verdict | None], None]
 
 
 def is_of_connection(question: Question) -> bool:
@@ -45,7 +46,8 @@ def ask_of_connection(usher: Usher, edge: Edge, question: Question, answer: _Ans
             _start(usher, edge, question, answer)
         case "follow":
             ip = None if question.ip is None else read_address("ip", question.ip)
-            answer(_told(usher.connecting.follow(edge, _named(question), ip)))
+            verdict = usher.connecting.follow(edge, _named(question), ip)
+            answer(_told(verdict), verdict)
         case "end":
             _end(usher, edge, _named(question), answer)
         case _:
@@ -61,13 +63,13 @@ def _start(usher: Usher, edge: Edge, question: Question, answer: _Answer) -> Non
         edge,
         request_of(complete(question), edge),
         _client(question.client_id),
-        lambda verdict: answer(_told(verdict) if isinstance(verdict, Verdict) else verdict),
+        lambda given: answer(_told(given), given) if isinstance(given, Verdict) else answer(given, None),
     )
 
 
 def _end(usher: Usher, edge: Edge, named: Named, answer: _Answer) -> None:
     taken = Told(allow=True, reason="", attempt_id="", session_id=named.session_id, ticket=None)
-    usher.connecting.end(edge, named, told=lambda error: answer(taken if error is None else error))
+    usher.connecting.end(edge, named, told=lambda error: answer(taken if error is None else error, None))
 
 
 def _named(question: Question) -> Named:

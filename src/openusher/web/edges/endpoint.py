@@ -30,8 +30,10 @@ from openusher.web.asgi import (
     send_answer,
 )
 from openusher.web.edges.token import bearer_token
+from openusher.web.observed import Observed, observed_of
 
 WITH_HEADER, WITH_TOKEN = "/v1/edges/", "/e/"
+_ROUTE_WITH_HEADER, _ROUTE_WITH_TOKEN = "/v1/edges/{kind}", "/e/{token}/{kind}"
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
 
@@ -74,24 +76,28 @@ class EdgeEndpoint:
         self._request_s_max = request_s_max
         self.method = door.method
 
-    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, peer: str = "") -> None:
-        self._ask(self.method, target, headers, body, answer, peer)
-
-    def _ask(self, method: str, target: str, headers: Headers, body: bytes, answer: Respond, peer: str) -> None:
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, observed: Observed) -> None:
+        self._tell_route(target, observed)
         try:
             named = dict(headers)
             # Nearly all that is asked: without a second look at the URL.
             token, rest = (_bearer(named), "") if target == self._path else _token_and_rest(target, named)
-            edge = self._usher.edge(token)
+            edge = observed.edge = self._usher.edge(token)
             if edge.kind != self._kind:
                 raise NotAuthorised("this token is another kind of edge's")
-            call = Call(edge=edge, method=method, target=rest, headers=named, body=body, peer=peer)
+            call = Call(edge=edge, method=observed.method, target=rest, headers=named, body=body, peer=observed.peer)
             self._door.ask(call, answer)
         except UsherError as error:
             answer(*self._door.refused(error))
 
+    def _tell_route(self, target: str, observed: Observed) -> None:
+        observed.route = _ROUTE_WITH_TOKEN if target.startswith(WITH_TOKEN) else _ROUTE_WITH_HEADER
+        observed.kind = self._kind
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The way of requests that did not come whole, or by another method than most."""
+        observed, target = observed_of(scope), _target_of(scope)
+        self._tell_route(target, observed)
         try:
             body = await read_body(scope, receive, seconds_max=self._request_s_max)
         except BodyTooLarge:
@@ -103,9 +109,8 @@ class EdgeEndpoint:
             return
         except ClientGone:
             return
-        peer = scope["client"][0] if scope.get("client") else ""
-        asked = scope["method"], _target_of(scope), scope["headers"], body
-        status, text, headers = await answer_of(lambda answer: self._ask(*asked, answer, peer))
+        asked = target, scope["headers"], body
+        status, text, headers, observed.learnt = await answer_of(lambda answer: self.ask(*asked, answer, observed))
         await send_answer(send, status, text, *headers)
 
 

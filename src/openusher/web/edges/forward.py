@@ -31,7 +31,7 @@ _COOKIES = re.compile(rf"(?:^|;)\s*{COOKIE}_[0-9a-f]{{8}}=([^;\s]*)")
 _REASON = b"x-usher-reason"
 # Whatever a server's other settings say of answers without a date of expiry.
 _NEVER_KEPT = (b"cache-control", b"no-store")
-_ALLOWED: Answered = (200, b"", [_NEVER_KEPT])
+_PLAIN: Headers = [_NEVER_KEPT]
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class ForwardDoor:
     def refused(self, error: UsherError) -> Answered:
         # Servers show their viewers a 401, which would have them look for a password.
         if isinstance(error, NotAuthorised):
-            return 403, b"", [(_REASON, b"Invalid edge token"), _NEVER_KEPT]
+            return 403, b"", [(_REASON, b"Invalid edge token"), _NEVER_KEPT], error
         return _fault(error)
 
     def _read(self, call: Call) -> Asked:
@@ -127,21 +127,21 @@ class ForwardDoor:
 
     def _answer_of(self, verdict: Verdict, asked: Asked) -> Answered:
         if verdict.reason:
-            return 403, b"", [(_REASON, verdict.reason.encode()), _NEVER_KEPT]
+            return 403, b"", [(_REASON, verdict.reason.encode()), _NEVER_KEPT], verdict
         live = verdict.live
         if live is None:
-            return _ALLOWED
+            return 200, b"", _PLAIN, verdict
         # Where the path carries the ticket, every file's URL does.
         if not asked.has_ticket_in_path:
             text = self._usher.watching.book.cookie_of(live)
             if text not in asked.cookies:
                 name = ONE_COOKIE if self._skin.has_one_cookie else _cookie_name(live.session.base)
                 cookie = _cookie(name, text, asked, self._usher.session_resume_s)
-                return 200, b"", [(b"set-cookie", cookie), _NEVER_KEPT]
+                return 200, b"", [(b"set-cookie", cookie), _NEVER_KEPT], verdict
         recheck_s = asked.edge.options.get("recheck_s", "0")
         if recheck_s == "0" or not _is_keepable(verdict, live):
-            return _ALLOWED
-        return 200, b"", self._skin.keeps(recheck_s) or [_NEVER_KEPT]
+            return 200, b"", _PLAIN, verdict
+        return 200, b"", self._skin.keeps(recheck_s) or [_NEVER_KEPT], verdict
 
 
 def _is_keepable(verdict: Verdict, live: Live) -> bool:
@@ -188,5 +188,5 @@ def _cookie(name: str, text: str, asked: Asked, max_age_s: int) -> bytes:
 def _fault(error: Exception) -> Answered:
     """Not decided: the server must let nobody in, and the viewer may ask again."""
     if is_refusal(error):
-        return 403, b"", [(_REASON, b"Not understood"), _NEVER_KEPT]
-    return 503, b"", [retry_after(error), _NEVER_KEPT]
+        return 403, b"", [(_REASON, b"Not understood"), _NEVER_KEPT], error
+    return 503, b"", [retry_after(error), _NEVER_KEPT], error

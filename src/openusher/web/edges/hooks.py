@@ -9,10 +9,13 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from openusher.errors import Busy, CallerError, InvalidParameter, UsherError
+from openusher.web.observed import Published
 
 T = TypeVar("T")
 
 _QUERY_FIELDS_MAX = 64
+
+PUBLISHED, WRONG_PUBLISH_PASSWORD = Published(""), Published("Wrong publish password")
 
 log = logging.getLogger(__name__)
 

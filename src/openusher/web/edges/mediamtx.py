@@ -21,8 +21,17 @@ from openusher.watching import Verdict
 from openusher.web.asgi import Answered, Respond
 from openusher.web.edges.control import ID, ControlCall
 from openusher.web.edges.endpoint import Call
-from openusher.web.edges.hooks import is_refusal, query_fields, read_body, retry_after, stream_of
+from openusher.web.edges.hooks import (
+    PUBLISHED,
+    WRONG_PUBLISH_PASSWORD,
+    is_refusal,
+    query_fields,
+    read_body,
+    retry_after,
+    stream_of,
+)
 from openusher.web.edges.question import Question, request_of
+from openusher.web.observed import Learnt
 
 # By which of the lists of MediaMTX's API a connection of a protocol is dropped: its question does not tell those over
 # TLS apart.
@@ -37,8 +46,8 @@ _LISTS = {
 # It asks once without a ticket, and by a 401 has the viewer send one.
 _ASKS_AGAIN = frozenset(("rtsp", "hls", "webrtc"))
 
-_ALLOWED: Answered = (200, b"", [])
-_REFUSED: Answered = (401, b"", [])
+_NO_TICKET_YET = Verdict("Missing Auth Token")
+_TAKEN: Answered = (200, b"", [], None)
 
 
 class Asked(Discreet, frozen=True, kw_only=True, rename={"user_agent": "userAgent"}):
@@ -86,11 +95,11 @@ class MediaMtxDoor:
             case "/read":
                 for client in _clients(call.body):
                     self._usher.connecting.plays(call.edge, client)
-                answer(*_ALLOWED)
+                answer(*_TAKEN)
             case "/unread":
                 self._end(call.edge, _clients(call.body), answer)
             case _:
-                answer(*_REFUSED)
+                answer(*_refused(None))
 
     def _authorize(self, edge: Edge, asked: Asked, answer: Respond) -> None:
         fields = query_fields(asked.query.removeprefix("?"))
@@ -98,15 +107,17 @@ class MediaMtxDoor:
             case "read" | "playback":
                 self._play(edge, asked, fields, answer)
             case "publish" if any(may_publish(edge, each) for each in (fields.get("pass", ""), asked.password)):
-                answer(*_ALLOWED)
+                answer(200, b"", [], PUBLISHED)
+            case "publish":
+                answer(*_refused(WRONG_PUBLISH_PASSWORD))
             case _:
-                answer(*_REFUSED)
+                answer(*_refused(None))
 
     def _play(self, edge: Edge, asked: Asked, fields: dict[str, str], answer: Respond) -> None:
         key, password = _ticket(asked, fields)
         is_recording = asked.action == "playback"
         if not (key or password) and (is_recording or asked.protocol in _ASKS_AGAIN):
-            answer(*_REFUSED)
+            answer(*_refused(_NO_TICKET_YET))
             return
         stream = stream_of(asked.path, app=option(edge, "app"))
         question = Question(
@@ -136,7 +147,7 @@ class MediaMtxDoor:
     def _end(self, edge: Edge, clients: list[str], answer: Respond) -> None:
         named = (Named(client=client) for client in clients)
         self._usher.connecting.end(
-            edge, *named, told=lambda error: answer(*(_ALLOWED if error is None else _fault(error)))
+            edge, *named, told=lambda error: answer(*(_TAKEN if error is None else _fault(error)))
         )
 
     def refused(self, error: UsherError) -> Answered:
@@ -221,8 +232,12 @@ def _clients(body: bytes) -> list[str]:
 def _answer_of(verdict: Verdict | Exception) -> Answered:
     if isinstance(verdict, Exception):
         return _fault(verdict)
-    return _ALLOWED if verdict.allowed else _REFUSED
+    return (200, b"", [], verdict) if verdict.allowed else _refused(verdict)
+
+
+def _refused(learnt: Learnt) -> Answered:
+    return 401, b"", [], learnt
 
 
 def _fault(error: Exception) -> Answered:
-    return _REFUSED if is_refusal(error) else (503, b"", [retry_after(error)])
+    return _refused(error) if is_refusal(error) else (503, b"", [retry_after(error)], error)

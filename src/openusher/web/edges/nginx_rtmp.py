@@ -18,14 +18,15 @@ from openusher.model.attempt import AttemptRequest
 from openusher.model.discreet import Discreet
 from openusher.model.edge import EdgeKind, may_publish
 from openusher.model.session import EndedBy, connection_base
-from openusher.sessionbook import Live
+from openusher.sessionbook import Live, Refusal
 from openusher.usher import Usher
 from openusher.watching import Verdict
 from openusher.web.asgi import Answered, Respond
 from openusher.web.edges.control import ID, ControlCall
 from openusher.web.edges.endpoint import Call
-from openusher.web.edges.hooks import is_refusal, retry_after
+from openusher.web.edges.hooks import PUBLISHED, WRONG_PUBLISH_PASSWORD, is_refusal, retry_after
 from openusher.web.edges.question import Question, read_address, request_of
+from openusher.web.observed import Published
 
 # The fields of each call in their order, the call's own name among them. Behind these stands what the viewer has put
 # behind the name of the stream, or of the application for the two that are about the whole connection.
@@ -56,7 +57,8 @@ _LOOK_S = 0.02
 # A drop is made by the worker that takes the call, if it has the viewer.
 _DROP_ANSWERS_MAX = 6
 _REASON = b"x-usher-reason"
-_OK: Answered = (200, b"", [])
+_FIRST_IS_OPEN = "Close the first stream before the next"
+_TAKEN: Answered = (200, b"", [], None)
 
 log = logging.getLogger(__name__)
 
@@ -97,14 +99,15 @@ class NginxRtmpDoor:
                 answer(*self._update(call, hook))
             case "publish" | "update_publish":
                 # No attempt: encoders have no ticket. That of a relay carries no password and is refused like any.
-                answer(*(_OK if may_publish(call.edge, hook.password) else _refused("Wrong publish password")))
+                may = may_publish(call.edge, hook.password)
+                answer(*((200, b"", [], PUBLISHED) if may else _refused(WRONG_PUBLISH_PASSWORD)))
             case "play_done" | "done":
                 self._end(call, Named(client=hook.client, app=hook.app, video=hook.name), answer)
             case "disconnect":
                 self._end(call, Named(client=hook.client), answer)
             case _:
                 # A connection that has asked for nothing yet, or a file of which the module tells that it is whole.
-                answer(*_OK)
+                answer(*_TAKEN)
 
     def refused(self, error: UsherError) -> Answered:
         return _fault(error)
@@ -126,7 +129,7 @@ class NginxRtmpDoor:
         verdict = self._usher.connecting.follow(call.edge, named, ip)
         # Unlike a viewer of files, a connection stays where it is.
         is_elsewhere = verdict.live is not None and verdict.live.session.ip != ip
-        return _refused("No Session") if is_elsewhere else _answer_of(verdict)
+        return _refused(Verdict(Refusal.NO_SESSION)) if is_elsewhere else _answer_of(verdict)
 
     def _play(self, call: Call, hook: Hook, answer: Respond) -> None:
         if not hook.name:
@@ -177,24 +180,24 @@ class NginxRtmpDoor:
             if isinstance(verdict, Exception):
                 answer(*_fault(verdict))
             elif verdict.allowed and (is_second or self._other_plays(call, hook, request)):
-                self._usher.watching.run(refuse())
+                self._usher.watching.run(refuse(verdict))
             else:
                 answer(*_answer_of(verdict))
 
-        async def refuse() -> None:
+        async def refuse(verdict: Verdict) -> None:
             try:
                 # The module closes the connection for this answer.
                 await self._usher.watching.end(self._usher.connecting.open_of(call.edge, hook.client), EndedBy.STOPPED)
             except StoreError as error:
                 log.warning("nginx_rtmp.not_ended: %s", error)
-            answer(*_refused("Close the first stream before the next"))
+            answer(*_refused(Verdict(_FIRST_IS_OPEN, decision=verdict.decision)))
 
         self._usher.connecting.start(call.edge, request, hook.client, decided)
 
     def _end(self, call: Call, named: Named, answer: Respond) -> None:
         # Noted before anything else is asked: the same connection's next play may be right behind.
         self._usher.connecting.end(
-            call.edge, named, told=lambda error: answer(*(_OK if error is None else _fault(error)))
+            call.edge, named, told=lambda error: answer(*(_TAKEN if error is None else _fault(error)))
         )
 
 
@@ -256,17 +259,17 @@ def _unescaped(field: str, raw: bytes) -> bytes:
 
 
 def _answer_of(verdict: Verdict) -> Answered:
-    return _OK if verdict.allowed else _refused(verdict.reason)
+    return (200, b"", [], verdict) if verdict.allowed else _refused(verdict)
 
 
-def _refused(reason: str) -> Answered:
-    return 403, b"", [(_REASON, reason.encode())]
+def _refused(refusal: Verdict | Published) -> Answered:
+    return 403, b"", [(_REASON, refusal.reason.encode())], refusal
 
 
 def _fault(error: Exception) -> Answered:
     """Not decided: the module lets nobody in, and closes the connection."""
     if isinstance(error, NotAuthorised):
-        return _refused("Invalid edge token")
+        return 403, b"", [(_REASON, b"Invalid edge token")], error
     if is_refusal(error):
-        return _refused("Not understood")
-    return 503, b"", [retry_after(error)]
+        return 403, b"", [(_REASON, b"Not understood")], error
+    return 503, b"", [retry_after(error)], error

@@ -21,15 +21,26 @@ from openusher.watching import Verdict
 from openusher.web.asgi import JSON, Answered, Respond
 from openusher.web.edges.control import ID, ControlCall
 from openusher.web.edges.endpoint import Call
-from openusher.web.edges.hooks import Stream, is_refusal, query_fields, read_body, retry_after, stream_of
+from openusher.web.edges.hooks import (
+    PUBLISHED,
+    WRONG_PUBLISH_PASSWORD,
+    Stream,
+    is_refusal,
+    query_fields,
+    read_body,
+    retry_after,
+    stream_of,
+)
 from openusher.web.edges.question import Question, request_of
+from openusher.web.observed import Learnt
 
 _DEFAULT_VHOST = "__defaultVhost__"
 # What an HLS session's client begins with, and one whose id nothing could be asked about. Neither may meet another's.
 _HLS, _UNNAMEABLE = "hls:", "!"
 _CLIENT_NOT_FOUND = 2049
 
-_ALLOWED: Answered = (200, b'{"code":0}', [JSON])
+_YES = b'{"code":0}'
+_TAKEN: Answered = (200, _YES, [JSON], None)
 
 
 class Hook(Discreet, frozen=True, kw_only=True, rename={"page_url": "pageUrl", "secret": "param"}):
@@ -78,12 +89,14 @@ class SrsDoor:
             case "on_stop" if hook.client_id:
                 self._stop(call.edge, hook, answer)
             case "on_publish" if may_publish(call.edge, query_fields(hook.secret.removeprefix("?")).get("pass", "")):
-                answer(*_ALLOWED)
+                answer(200, _YES, [JSON], PUBLISHED)
+            case "on_publish":
+                answer(*_refused("Not Allowed", WRONG_PUBLISH_PASSWORD))
             # SRS 5 and 6 tell the end of HLS clients that were none (ossrs/srs#3330).
             case "on_stop" | "on_connect" | "on_close" | "on_unpublish":
-                answer(*_ALLOWED)
+                answer(*_TAKEN)
             case _:
-                answer(*_refused("Not Allowed"))
+                answer(*_refused("Not Allowed", None))
 
     def _play(self, edge: Edge, hook: Hook, answer: Respond) -> None:
         fields = query_fields(hook.secret.removeprefix("?"))
@@ -107,7 +120,7 @@ class SrsDoor:
         stream = _stream(hook)
         named = Named(client=_client(hook), app=stream.app, video=stream.video)
         self._usher.connecting.end(
-            edge, named, told=lambda error: answer(*(_ALLOWED if error is None else _fault(error)))
+            edge, named, told=lambda error: answer(*(_TAKEN if error is None else _fault(error)))
         )
 
     def refused(self, error: UsherError) -> Answered:
@@ -173,19 +186,19 @@ def _stream(hook: Hook) -> Stream:
 def _answer_of(verdict: Verdict | Exception) -> Answered:
     if isinstance(verdict, Exception):
         return _fault(verdict)
-    return _ALLOWED if verdict.allowed else _refused(verdict.reason)
+    return (200, _YES, [JSON], verdict) if verdict.allowed else _refused(verdict.reason, verdict)
 
 
-def _refused(reason: str) -> Answered:
-    return 403, _said(403, reason), [JSON]
+def _refused(reason: str, learnt: Learnt) -> Answered:
+    return 403, _said(403, reason), [JSON], learnt
 
 
 def _fault(error: Exception) -> Answered:
     if isinstance(error, NotAuthorised):
-        return _refused("Invalid edge token")
+        return _refused("Invalid edge token", error)
     if is_refusal(error):
-        return _refused("Not understood")
-    return 503, _said(503, "busy"), [JSON, retry_after(error)]
+        return _refused("Not understood", error)
+    return 503, _said(503, "busy"), [JSON, retry_after(error)], error
 
 
 def _said(code: int, message: str) -> bytes:
