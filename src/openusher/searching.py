@@ -64,7 +64,7 @@ class Searching:
             # The ledger first: a block that moves in between is then counted once, in the ledger or below the horizon.
             pending = await self._ledger.count_pending(cdn, search)
             horizon = pending.horizon
-            return pending.count + await self._from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
+            return pending.count + await self.from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
 
     async def group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int = 0, limit: int) -> Grouped:
         """Count matching attempts by group and return `limit` groups behind the first `seek`; raises as a count."""
@@ -76,7 +76,7 @@ class Searching:
         top = seek + limit
         pending = await self._ledger.group_pending(cdn, search, by, top=None if self._log.ships else top)
         horizon = pending.horizon
-        in_log = await self._from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
+        in_log = await self.from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
         if in_log == 0:
             return Grouped(pending.groups[seek:top], pending.group_count, pending.attempts)
         groups, group_count = await self._merge(cdn, search, by, pending, top=top)
@@ -89,13 +89,13 @@ class Searching:
         log's order, so their counts are asked for by name, and the log's own list is longer by as many."""
         counts: dict[GroupValue, int] = {group.value: group.count for group in pending.groups}
         horizon = pending.horizon
-        grouped = await self._from_log(
+        grouped = await self.from_log(
             horizon,
             lambda: self._log.groups(cdn, search, by, horizon, top=top + len(counts)),
             empty=GroupedLog([], 0),
         )
         nothing: dict[GroupValue, int] = {}
-        in_log = await self._from_log(
+        in_log = await self.from_log(
             horizon,
             lambda: self._log.counts_of(cdn, search, by, horizon, values=list(counts)),
             empty=nothing,
@@ -118,7 +118,7 @@ class Searching:
         seek_in_log = max(0, seek - pending.matching)
         missing = limit - len(pending.attempts)
         nothing: list[Attempt] = []
-        return pending.attempts + await self._from_log(
+        return pending.attempts + await self.from_log(
             pending.horizon,
             lambda: self._log.newest(cdn, search, pending.horizon, seek=seek_in_log, limit=missing),
             empty=nothing,
@@ -134,10 +134,17 @@ class Searching:
             raise
         self.took_s[kind].add(time.perf_counter() - began)
 
-    async def _from_log(self, horizon: Horizon, ask: Callable[[], Awaitable[T]], *, empty: T) -> T:
+    async def from_log(
+        self, horizon: Horizon, ask: Callable[[], Awaitable[T]], *, empty: T, wait_s_max: float | None = None
+    ) -> T:
+        """What the log answers to `ask`, which may be asked again; `empty` where it can hold nothing of `horizon`.
+
+        A log that is away is waited for up to `wait_s_max`, or as long as a count waits (None). Raises CountUnavailable
+        where no answer of a verified log came in time.
+        """
         if not self._log.ships or horizon.upto == 0:
             return empty
-        deadline = time.monotonic() + self._wait_s_max
+        deadline = time.monotonic() + (self._wait_s_max if wait_s_max is None else wait_s_max)
         while True:
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):

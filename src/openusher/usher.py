@@ -19,6 +19,7 @@ from openusher.errors import (
     LogUnavailable,
     UnknownTicket,
 )
+from openusher.exporting import Exporting
 from openusher.gate import Gate, GateTally
 from openusher.ledger.base import Issue, Ledger, LedgerStats, LedgerTally, PayKicks, Revoke
 from openusher.model.account import Secret
@@ -64,6 +65,7 @@ class Usher(Tenants):
         self._wall_ms = wall_ms
         self._count_wait_s_max = count_wait_s_max
         self.searching = Searching(ledger, attempt_log, shipper, wait_s_max=count_wait_s_max)
+        self.exporting = Exporting(ledger, attempt_log, self.searching)
         self.watching = Watching(ledger, gate, SessionBook(session_limits), clock_ms=lambda: self.clock_ms)
         self.connecting = Connecting(self.watching, clock_ms=lambda: self.clock_ms)
 

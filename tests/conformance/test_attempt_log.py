@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from openusher.attemptlog.base import AttemptLog, Held
@@ -188,6 +190,22 @@ def test_the_newest_come_first_and_paging_by_id_neither_skips_nor_repeats(shippi
         assert [row["id"] for row in rows[5:16]] == [attempt.id for attempt in behind]
         assert past == []
         assert shipping.run(shipping.log.newest(CDN, search_of(wanted), WHOLE, limit=0)) == []
+
+
+def test_an_export_reads_every_matching_attempt_once_in_order_of_id(shipping: Running) -> None:
+    log = shipping.log
+    searches: list[Filter] = [{}, {"accepted": False}, {"key": "it's"}, {"app": "*%*"}, {"after_id": 3_050},
+                              {"after_id": 2_000, "before_id": 7_001}, {"key": "absent"}]  # fmt: skip
+    for wanted in searches:
+        for horizon in (WHOLE, Horizon(upto=5), Horizon(upto=8, but=(2, 8))):
+            rows = sorted(expected(wanted, horizon), key=lambda row: row["id"]) if holds_rows(shipping) else []
+            spans = shipping.run(log.spans(CDN, search_of(wanted), horizon))
+            pages = [shipping.run(log.rows(CDN, search_of(wanted), horizon, span=span)) for span in spans]
+            read = [msgspec.json.decode(line) for page in pages for line in page.splitlines()]
+
+            assert [json.loads(line) for line in oracle.block_bytes(rows).splitlines()] == read
+            assert [page.count(b"\n") for page in pages] == [span.attempts for span in spans]
+            assert all(page.endswith(b"]\n") for page in pages)
 
 
 def test_an_attempt_comes_back_as_it_was_shipped(shipping: Running) -> None:

@@ -7,13 +7,14 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Issue, Ledger
 from openusher.model.attempt import AttemptRequest, Decision
-from openusher.model.block import Horizon
+from openusher.model.block import Horizon, attempt_of
 from openusher.model.search import AttemptFilter, GroupBy
 from tests.conformance.asking import (
     IN_NAMES_ONLY,
@@ -150,6 +151,25 @@ async def test_every_filter_finds_what_a_plain_list_finds(ledger: Ledger, cdn: i
     promise("Tenants are apart", filters_asked_of_a_ledger=asked)
 
 
+async def test_the_oldest_are_paged_by_id_without_a_gap_or_a_repeat(ledger: Ledger) -> None:
+    rows = [row for row in await fill(ledger) if row["cdn"] == 1]
+    searches: list[dict[str, Any]] = [{}, {"accepted": False}, {"user": "user1"}, {"key": "é"}, {"video": "*%*"},
+                                      {"ip": "192.0.2.0/24", "before_id": 500}, {"key": "nobody's"}]  # fmt: skip
+    for search in searches:
+        expected = [row for row in rows if oracle.is_meant(row, search)]
+        for limit in (1, 7, 1_000):
+            paged: list[dict[str, Any]] = []
+            while True:
+                after = {"after_id": paged[-1]["id"]} if paged else {}
+                page = await ledger.oldest_pending(1, attempt_filter({**search, **after}), limit=limit)
+                assert page.horizon == Horizon(upto=0)
+                paged += [row(attempt_of(msgspec.json.decode(each))) for each in page.rows]
+                if len(page.rows) < limit or (limit == 1 and len(paged) > 20):
+                    break
+
+            assert paged == (expected if limit > 1 else expected[: len(paged)]), search
+
+
 @pytest.mark.parametrize("by", list(GroupBy))
 async def test_every_grouping_is_that_of_a_plain_list(ledger: Ledger, by: GroupBy) -> None:
     rows = [row for row in await fill(ledger) if row["cdn"] == 1]
@@ -245,6 +265,8 @@ async def test_no_search_shows_what_was_shipped(ledger: Ledger) -> None:
     assert (after.count, after.horizon) == (2, Horizon(upto=1))
     listed = await ledger.newest_pending(1, everything, limit=10)
     assert ([attempt.id for attempt in listed.attempts], listed.horizon) == ([6, 5], Horizon(upto=1))
+    oldest = await ledger.oldest_pending(1, everything, limit=10)
+    assert ([msgspec.json.decode(each)[0] for each in oldest.rows], oldest.horizon) == ([5, 6], Horizon(upto=1))
     grouped = await ledger.group_pending(1, everything, GroupBy.VIDEO, top=None)
     assert [(group.value, group.count) for group in grouped.groups] == [("v4", 1), ("v5", 1)]
     assert (grouped.group_count, grouped.attempts, grouped.horizon) == (2, 2, Horizon(upto=1))

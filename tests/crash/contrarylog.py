@@ -53,10 +53,16 @@ class RecordingEngine:
         await self._engine.start(first)
 
     async def execute(self, statement: Statement) -> list[list[Any]]:
+        return await self._engine.execute(self._passed(statement))
+
+    async def text_of(self, statement: Statement) -> bytes:
+        return await self._engine.text_of(self._passed(statement))
+
+    def _passed(self, statement: Statement) -> Statement:
         self.seen.append(statement)
         head, _, clause = statement.text.rpartition(_SETTINGS)
         kept = [one for one in clause.split(", ") if one.split(" = ")[0] not in self.without]
-        return await self._engine.execute(msgspec.structs.replace(statement, text=head + _SETTINGS + ", ".join(kept)))
+        return msgspec.structs.replace(statement, text=head + _SETTINGS + ", ".join(kept))
 
     async def close(self) -> None:
         await self._engine.close()

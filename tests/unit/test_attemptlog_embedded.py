@@ -121,6 +121,10 @@ class ZeroEngine:
         self.asked.append(statement)
         return [[[0], [0]]]
 
+    async def text_of(self, statement: Statement) -> bytes:
+        self.asked.append(statement)
+        return b""
+
     async def close(self) -> None:
         self.asked.clear()
 

@@ -36,6 +36,14 @@ class GroupedLog(msgspec.Struct, frozen=True):
     total: int
 
 
+class Span(msgspec.Struct, frozen=True):
+    """A run of blocks, both ends included, and how many matching attempts it holds."""
+
+    first_block: int
+    last_block: int
+    attempts: int
+
+
 class AttemptLog(Protocol):
     """Where shipped attempts are counted. A horizon bounds every question to blocks that the ledger calls shipped.
 
@@ -102,6 +110,18 @@ class AttemptLog(Protocol):
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int
     ) -> list[Attempt]:
         """The newest matching attempts behind the first `seek`, newest first."""
+        ...
+
+    async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
+        """Runs of blocks that hold all matching attempts, in their order, which is also that of the attempts' ids.
+
+        A run holds no more of them than a block may, so that each can be read at once.
+        """
+        ...
+
+    async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
+        """The matching attempts of `span` in order of id, in the form in which `insert` takes rows; each ends with a
+        line feed."""
         ...
 
     async def close(self) -> None: ...

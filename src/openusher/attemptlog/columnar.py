@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
-from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held
+from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held, Span
 from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.attemptlog.query import (
+    TEXT_BYTES,
     Query,
     count_query,
     counts_of_query,
@@ -17,8 +19,10 @@ from openusher.attemptlog.query import (
     group_value,
     groups_query,
     newest_query,
+    rows_query,
+    sizes_query,
 )
-from openusher.attemptlog.schema import DATABASE, TABLES, create_statements, insert_statement, settings_clause
+from openusher.attemptlog.schema import DATABASE, TABLES, THREADS, create_statements, insert_statement, settings_clause
 from openusher.model.attempt import Attempt
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon, attempt_of
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
@@ -31,6 +35,10 @@ _VERIFY_S_MAX = 20.0
 _CHECKED_ROWS = 3 * BLOCK_ROWS_MAX
 _CHECKED_BYTES = 2 * BLOCK_BYTES_MAX
 _INSERT_S_MAX = 60.0
+# Rows of one block lie all over a merged part, so that each span reads the table anew: three seconds in ten million.
+_SPAN_S_MAX = 120.0
+# An export takes long anyway, and counts go on beside it.
+_SPAN_THREADS = 1
 # Numbered at a time: no other thread runs within one call, and a decision would wait for a whole block.
 _NUMBERED_BYTES = 256 * 1024
 # `newest` first looks at so many of the last blocks: ids rise with blocks, so if they hold enough, they hold
@@ -50,7 +58,6 @@ def _canonical(name: str, form: str) -> str:
 
 
 _ROW = ", ".join(_canonical(name, form) for name, form in COLUMNS)
-_TEXT_BYTES = " + ".join(f"length({name})" for name, form in COLUMNS if form == "text")
 
 # arraySort, since the order in which groupArray sees rows is nobody's promise.
 _HELD = f"""
@@ -61,7 +68,7 @@ WHERE block >= {{low:UInt64}} AND block <= {{high:UInt64}}
 GROUP BY block ORDER BY block"""
 
 _SIZES = f"""
-SELECT block, count(), sum({_TEXT_BYTES}) FROM {DATABASE}.{{table}}
+SELECT block, count(), sum({TEXT_BYTES}) FROM {DATABASE}.{{table}}
 GROUP BY block ORDER BY block"""
 
 # Thousands of blocks in a row: rows are what costs on the way to Python.
@@ -116,8 +123,8 @@ class ColumnarLog:
     async def all_held(self, *, table: str) -> dict[int, Held]:
         sizes = await self._rows(Query(_SIZES.format(table=_known(table)), {}), lane=Lane.CHECK)
         found: dict[int, Held] = {}
-        for low, high in _spans(sizes):
-            found |= await self._held_between(low, high, table=table, lane=Lane.CHECK)
+        for span in _spans(sizes, rows_max=_CHECKED_ROWS, bytes_max=_CHECKED_BYTES):
+            found |= await self._held_between(span.first_block, span.last_block, table=table, lane=Lane.CHECK)
         return found
 
     async def rows_by_block(self, *, table: str) -> dict[int, int]:
@@ -153,6 +160,18 @@ class ColumnarLog:
             rows = await self._newest_above(0, cdn, search, horizon, seek=seek, limit=limit)
         return [attempt_of(row) for row in rows]
 
+    async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
+        query = sizes_query(cdn, search, horizon)
+        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+        runs = await self._engine.execute(statement)
+        # In a thread: a year of blocks is half a million, and decisions go on.
+        return await asyncio.to_thread(_spans_of, runs)
+
+    async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
+        query = rows_query(cdn, search, horizon, first_block=span.first_block, last_block=span.last_block)
+        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+        return await self._engine.text_of(statement)
+
     async def close(self) -> None:
         await self._engine.close()
 
@@ -179,9 +198,13 @@ class ColumnarLog:
     ) -> list[list[Any]]:
         """The rows of `query`, which may run as long as its lane allows where `seconds_max` is None."""
         seconds_max = self._seconds_max[lane] if seconds_max is None else seconds_max
-        text = f"{query.text} {settings_clause(seconds_max=seconds_max)}"
-        statement = Statement(text=text, params=query.params, lane=lane, seconds_max=seconds_max, cdn=cdn)
-        return await self._engine.execute(statement)
+        return await self._engine.execute(self._statement(query, lane=lane, seconds_max=seconds_max, cdn=cdn))
+
+    def _statement(
+        self, query: Query, *, lane: Lane = Lane.COUNT, seconds_max: float, cdn: int = 0, threads: int = THREADS
+    ) -> Statement:
+        text = f"{query.text} {settings_clause(seconds_max=seconds_max, threads=threads)}"
+        return Statement(text=text, params=query.params, lane=lane, seconds_max=seconds_max, cdn=cdn)
 
 
 def _numbered(rows: bytes, block: Block) -> bytes:
@@ -210,18 +233,24 @@ def _known(table: str) -> str:
     return table
 
 
-def _spans(sizes: list[list[Any]]) -> list[tuple[int, int]]:
-    """Runs of block numbers, each as much as is read at once; a block is never cut."""
-    spans: list[tuple[int, int]] = []
-    rows = size = 0
-    for number, block_rows, block_bytes in sizes:
-        rows, size = rows + block_rows, size + block_bytes
-        if spans and rows <= _CHECKED_ROWS and size <= _CHECKED_BYTES:
-            spans[-1] = (spans[-1][0], number)
+def _spans(sizes: Iterable[Sequence[int]], *, rows_max: int, bytes_max: int) -> list[Span]:
+    """Runs of blocks, given as number, rows and bytes: each as much as is read at once, and one block at least."""
+    spans: list[Span] = []
+    size = 0
+    for number, rows, block_bytes in sizes:
+        size += block_bytes
+        last = spans[-1] if spans else None
+        if last is not None and last.attempts + rows <= rows_max and size <= bytes_max:
+            spans[-1] = Span(last.first_block, number, last.attempts + rows)
         else:
-            spans.append((number, number))
-            rows, size = block_rows, block_bytes
+            spans.append(Span(number, number, rows))
+            size = block_bytes
     return spans
+
+
+def _spans_of(runs: list[list[Any]]) -> list[Span]:
+    sizes = chain.from_iterable(zip(*run, strict=True) for run in runs)
+    return _spans(sizes, rows_max=BLOCK_ROWS_MAX, bytes_max=BLOCK_BYTES_MAX)
 
 
 _: type[AttemptLog] = ColumnarLog

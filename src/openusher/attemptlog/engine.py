@@ -69,6 +69,10 @@ class Engine(Protocol):
         """
         ...
 
+    async def text_of(self, statement: Statement) -> bytes:
+        """As `execute`, and return its rows as they travel: JSON, one a line, each ended by a line feed."""
+        ...
+
     async def close(self) -> None: ...
 
 

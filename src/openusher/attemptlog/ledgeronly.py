@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openusher.attemptlog.base import AttemptLog, GroupedLog, Held
+from openusher.attemptlog.base import AttemptLog, GroupedLog, Held, Span
 from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
 from openusher.model.block import Block, Horizon
@@ -59,6 +59,12 @@ class LedgerOnlyLog:
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int
     ) -> list[Attempt]:
         return []
+
+    async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
+        return ()
+
+    async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
+        return b""
 
     async def close(self) -> None:
         return

@@ -8,11 +8,9 @@ from hashlib import sha256
 
 import msgspec
 
-from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held
-from openusher.model.address import NOT_SAID
+from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held, Span
 from openusher.model.attempt import Attempt, user_of
-from openusher.model.block import Block, Horizon, attempt_of
-from openusher.model.pattern import Pattern
+from openusher.model.block import Block, Horizon, attempt_of, row_of
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
 
 _TABLE = "attempts"
@@ -78,6 +76,19 @@ class PlainListLog:
         matching = self._matching(cdn, search, horizon)
         return sorted(matching, key=lambda attempt: -attempt.id)[seek : seek + max(limit, 0)]
 
+    async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
+        counts = {number: len(self._in_block(number, cdn, search, horizon)) for number in sorted(self._blocks)}
+        return [Span(number, number, count) for number, count in counts.items() if count]
+
+    async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
+        matching = self._in_block(span.first_block, cdn, search, horizon)
+        return b"".join(row_of(attempt) + b"\n" for attempt in sorted(matching, key=lambda attempt: attempt.id))
+
+    def _in_block(self, number: int, cdn: int, search: AttemptFilter, horizon: Horizon) -> list[Attempt]:
+        if number > horizon.upto or number in horizon.but:
+            return []
+        return [attempt for attempt in self._blocks[number] if attempt.cdn == cdn and search.means(attempt)]
+
     async def close(self) -> None:
         return
 
@@ -87,31 +98,10 @@ class PlainListLog:
                 yield from attempts
 
     def _matching(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> list[Attempt]:
-        return [attempt for attempt in self._within(horizon) if attempt.cdn == cdn and matches(attempt, search)]
+        return [attempt for attempt in self._within(horizon) if attempt.cdn == cdn and search.means(attempt)]
 
     def _counts(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon) -> Counter[GroupValue]:
         return Counter(group_value(attempt, by) for attempt in self._matching(cdn, search, horizon))
-
-
-def matches(attempt: Attempt, search: AttemptFilter) -> bool:
-    """Say whether every given member of `search` holds."""
-    return all(
-        (
-            search.key is None or attempt.key == search.key,
-            search.password is None or attempt.password == search.password,
-            search.user is None or user_of(attempt.password) == search.user,
-            search.app is None or _is_named(attempt.app, search.app),
-            search.video is None or _is_named(attempt.video, search.video),
-            search.ip is None or search.ip.holds(attempt.ip),
-            search.accepted is None or (attempt.reason == "") == search.accepted,
-            search.reason is None or attempt.reason == search.reason,
-            search.server_ip is None or (attempt.server_ip != NOT_SAID and search.server_ip.holds(attempt.server_ip)),
-            search.from_ms is None or attempt.at_ms >= search.from_ms,
-            search.before_ms is None or attempt.at_ms < search.before_ms,
-            search.after_id is None or attempt.id > search.after_id,
-            search.before_id is None or attempt.id < search.before_id,
-        )
-    )
 
 
 def group_value(attempt: Attempt, by: GroupBy) -> GroupValue:
@@ -128,10 +118,6 @@ def group_value(attempt: Attempt, by: GroupBy) -> GroupValue:
         case _:
             value: GroupValue = getattr(attempt, by.value)
             return value
-
-
-def _is_named(name: str, wanted: str | Pattern) -> bool:
-    return wanted.matches(name) if isinstance(wanted, Pattern) else name == wanted
 
 
 def _held(attempts: list[Attempt]) -> Held:

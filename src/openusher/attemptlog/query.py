@@ -17,6 +17,9 @@ from openusher.model.search import AttemptFilter, GroupBy, GroupValue
 # Every question of a client is answered from the first table; all hold the same.
 ATTEMPTS = f"{DATABASE}.{TABLES[0]}"
 
+_COLUMNS = ", ".join(f"lower(hex({name}))" if form == "address" else name for name, form in COLUMNS)
+TEXT_BYTES = " + ".join(f"length({name})" for name, form in COLUMNS if form == "text")
+
 _IPV4 = Net(0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF)
 
 # What is grouped by, and the form in which the group's value leaves the database.
@@ -123,12 +126,33 @@ def newest_query(
     where = _where(cdn, search, horizon)
     if above_block:
         where.compare("block", ">", above_block, "UInt64")
-    columns = ", ".join(f"lower(hex({name}))" if form == "address" else name for name, form in COLUMNS)
     bound_limit, bound_seek = where.bind(limit, "UInt64"), where.bind(seek, "UInt64")
     text = f"""
-        SELECT {columns} FROM {ATTEMPTS} WHERE {where.text()}
+        SELECT {_COLUMNS} FROM {ATTEMPTS} WHERE {where.text()}
         ORDER BY id DESC LIMIT {bound_limit} OFFSET {bound_seek}"""
     return Query(text, where.params)
+
+
+def sizes_query(cdn: int, search: AttemptFilter, horizon: Horizon) -> Query:
+    """Rows of three lists, of equal length: blocks in their order, how many matching attempts each has, and how many
+    bytes their texts are. Thousands of blocks in a row: rows are what costs on the way to Python."""
+    where = _where(cdn, search, horizon)
+    text = f"""
+        WITH arraySort(groupArray((block, attempts, bytes))) AS sizes
+        SELECT sizes.1, sizes.2, sizes.3
+        FROM (SELECT block, count() AS attempts, sum({TEXT_BYTES}) AS bytes
+              FROM {ATTEMPTS} WHERE {where.text()} GROUP BY block)
+        GROUP BY intDiv(block, 4096) AS run
+        ORDER BY run"""
+    return Query(text, where.params)
+
+
+def rows_query(cdn: int, search: AttemptFilter, horizon: Horizon, *, first_block: int, last_block: int) -> Query:
+    """Rows in the order of `COLUMNS`, by id, of these blocks, both included."""
+    where = _where(cdn, search, horizon)
+    where.compare("block", ">=", first_block, "UInt64")
+    where.compare("block", "<=", last_block, "UInt64")
+    return Query(f"SELECT {_COLUMNS} FROM {ATTEMPTS} WHERE {where.text()} ORDER BY id", where.params)
 
 
 def group_value(by: GroupBy, shown: str | int) -> GroupValue:

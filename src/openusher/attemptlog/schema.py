@@ -15,6 +15,9 @@ DATABASE = "usher"
 # A block goes into each of these. One is enough: a narrow copy a filter would be one more to fill and read back.
 TABLES = ("attempts",)
 
+# Of a statement.
+THREADS = 2
+
 # Never less than a block, so that an insert is one part and therefore all or nothing.
 _INSERT_ROWS_MAX = 1_048_576
 assert _INSERT_ROWS_MAX > BLOCK_ROWS_MAX
@@ -92,7 +95,6 @@ _EVERY_STATEMENT: dict[str, int | str] = {
     "compile_expressions": 0,
     "compile_aggregate_expressions": 0,
     "compile_sort_description": 0,
-    "max_threads": 2,
     "output_format_json_quote_64bit_integers": 0,
 }
 
@@ -119,7 +121,7 @@ def _assignments(settings: dict[str, int | str]) -> str:
 
 
 def _statement_settings(seconds_max: float) -> dict[str, int | str]:
-    return {**_EVERY_STATEMENT, "max_execution_time": math.ceil(seconds_max)}
+    return {**_EVERY_STATEMENT, "max_threads": THREADS, "max_execution_time": math.ceil(seconds_max)}
 
 
 def create_statements(*, engine: str = "MergeTree") -> list[str]:
@@ -132,9 +134,9 @@ def create_statements(*, engine: str = "MergeTree") -> list[str]:
     return [f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic", *tables]
 
 
-def settings_clause(*, seconds_max: float) -> str:
+def settings_clause(*, seconds_max: float, threads: int = THREADS) -> str:
     """The end of every SELECT; one that takes longer is an error, never a part of the answer."""
-    return "SETTINGS " + _assignments(_statement_settings(seconds_max))
+    return "SETTINGS " + _assignments({**_statement_settings(seconds_max), "max_threads": threads})
 
 
 def insert_statement(block: Block, *, table: str, life: str, seconds_max: float) -> str:

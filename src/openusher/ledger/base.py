@@ -135,6 +135,14 @@ class PendingAttempts(msgspec.Struct, frozen=True, kw_only=True):
     horizon: Horizon
 
 
+class PendingRows(Discreet, frozen=True, kw_only=True):
+    """The oldest matching pending attempts, in order of id: each as JSON, as `AttemptLog.insert` takes a row. Whoever
+    only hands them on is spared the reading."""
+
+    rows: list[msgspec.Raw]
+    horizon: Horizon
+
+
 class LedgerStats(msgspec.Struct, frozen=True, kw_only=True):
     """Where the ledger stands. Ids and block numbers are the last ones given out; times are unix milliseconds."""
 
@@ -217,6 +225,10 @@ class Ledger(Protocol):
     async def newest_pending(
         self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int
     ) -> PendingAttempts: ...
+
+    async def oldest_pending(self, cdn: int, search: AttemptFilter, *, limit: int) -> PendingRows:
+        """Up to `limit` of the matching pending attempts, the oldest of them."""
+        ...
 
     async def directory(self) -> Directory: ...
 

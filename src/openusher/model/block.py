@@ -41,6 +41,13 @@ def attempt_of(columns: list[Any]) -> Attempt:
     return Attempt(**named)
 
 
+def row_of(attempt: Attempt) -> bytes:
+    """The JSON that `attempt_of` reads: how an attempt travels."""
+    columns = (getattr(attempt, "password" if name == "pass" else name) for name, _ in COLUMNS)
+    pairs = zip(COLUMNS, columns, strict=True)
+    return msgspec.json.encode([f"{value:032x}" if kind == "address" else value for (_, kind), value in pairs])
+
+
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """A numbered run of attempts that moves from ledger to log as one: ids `first_id` to `last_id`, all of one month.
 

@@ -8,6 +8,8 @@ import msgspec
 _HIDDEN = frozenset({"password", "user", "secret", "replay_digest", "session_id"})
 # What a request says may hold passes and tokens.
 _HIDDEN |= {"target", "headers", "body", "cookies", "token", "query"}
+# Attempts as they travel.
+_HIDDEN |= {"rows"}
 
 
 class Discreet(msgspec.Struct, frozen=True):

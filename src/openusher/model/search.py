@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
-from openusher.model.address import Net
-from openusher.model.attempt import Reason
+from openusher.model.address import NOT_SAID, Net
+from openusher.model.attempt import Attempt, Reason, user_of
 from openusher.model.discreet import Discreet
 from openusher.model.pattern import Pattern
 
@@ -45,6 +45,30 @@ class AttemptFilter(Discreet, frozen=True, kw_only=True):
     before_ms: int | None = None
     after_id: int | None = None
     before_id: int | None = None
+
+    def means(self, attempt: Attempt) -> bool:
+        """Whether every given member holds. Both stores search by statements of their own, which find the same."""
+        return all(
+            (
+                self.key is None or attempt.key == self.key,
+                self.password is None or attempt.password == self.password,
+                self.user is None or user_of(attempt.password) == self.user,
+                self.app is None or _is_named(attempt.app, self.app),
+                self.video is None or _is_named(attempt.video, self.video),
+                self.ip is None or self.ip.holds(attempt.ip),
+                self.accepted is None or (attempt.reason == "") == self.accepted,
+                self.reason is None or attempt.reason == self.reason,
+                self.server_ip is None or (attempt.server_ip != NOT_SAID and self.server_ip.holds(attempt.server_ip)),
+                self.from_ms is None or attempt.at_ms >= self.from_ms,
+                self.before_ms is None or attempt.at_ms < self.before_ms,
+                self.after_id is None or attempt.id > self.after_id,
+                self.before_id is None or attempt.id < self.before_id,
+            )
+        )
+
+
+def _is_named(name: str, wanted: str | Pattern) -> bool:
+    return wanted.matches(name) if isinstance(wanted, Pattern) else name == wanted
 
 
 # How a group's value is held until it is shown: addresses as numbers, success 1 or 0, hour and day as unix seconds of

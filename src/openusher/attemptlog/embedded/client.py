@@ -93,6 +93,9 @@ class EmbeddedEngine:
                 self._tasks.append(loop.create_task(self._serve(self._turns[lane]), name=f"log process, {lane.value}"))
 
     async def execute(self, statement: Statement) -> list[list[Any]]:
+        return _rows.decode_lines(await self.text_of(statement))
+
+    async def text_of(self, statement: Statement) -> bytes:
         child = self._child
         if child is None:
             raise self._away
@@ -103,7 +106,7 @@ class EmbeddedEngine:
         try:
             # Waiting for a turn counts too: nobody is to wait longer than a statement may take.
             async with asyncio.timeout(statement.seconds_max + 2 * _GRACE_S):
-                return _rows.decode_lines(await waiting.answer)
+                return await waiting.answer
         except TimeoutError:
             raise LogUnavailable("the attempt log did not answer in time") from None
         finally:

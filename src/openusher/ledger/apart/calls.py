@@ -13,6 +13,7 @@ from openusher.ledger.base import (
     PendingAttempts,
     PendingCount,
     PendingGroups,
+    PendingRows,
 )
 from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
@@ -43,6 +44,10 @@ class LedgerCalls(ABC):
 
     async def newest_pending(self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int) -> PendingAttempts:
         found: PendingAttempts = await self._ask("newest_pending", cdn=cdn, search=search, seek=seek, limit=limit)
+        return found
+
+    async def oldest_pending(self, cdn: int, search: AttemptFilter, *, limit: int) -> PendingRows:
+        found: PendingRows = await self._ask("oldest_pending", cdn=cdn, search=search, limit=limit)
         return found
 
     async def directory(self) -> Directory:

@@ -22,6 +22,7 @@ from openusher.ledger.base import (
     PendingAttempts,
     PendingCount,
     PendingGroups,
+    PendingRows,
 )
 from openusher.ledger.sqlite import blocks, indexes, store
 from openusher.ledger.sqlite import search as searching
@@ -136,6 +137,12 @@ class SqliteLedger:
             lambda connection: searching.newest_pending(
                 connection, cdn, search, seek=seek, limit=limit, indexed=indexed
             ),
+        )
+
+    async def oldest_pending(self, cdn: int, search: AttemptFilter, *, limit: int) -> PendingRows:
+        indexed = self._writer.is_indexed
+        return await self._readers.search(
+            cdn, lambda connection: searching.oldest_pending(connection, cdn, search, limit=limit, indexed=indexed)
         )
 
     async def directory(self) -> Directory:

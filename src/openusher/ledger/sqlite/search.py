@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from openusher.ledger.base import PendingAttempts, PendingCount, PendingGroups
+from openusher.ledger.base import PendingAttempts, PendingCount, PendingGroups, PendingRows
 from openusher.ledger.sqlite.blocks import JSON_ROW
 from openusher.model.address import NOT_SAID, Net
 from openusher.model.attempt import user_of
@@ -158,6 +158,21 @@ def newest_pending(
         reaches_end = len(rows) < limit
         matching = _one(connection, f"SELECT count(*) FROM {source}", (*values, shipped)) if reaches_end else None
     return PendingAttempts(attempts=[attempt_of(row) for row in rows], matching=matching, horizon=horizon)
+
+
+def oldest_pending(
+    connection: apsw.Connection, cdn: int, search: AttemptFilter, *, limit: int, indexed: bool
+) -> PendingRows:
+    # One lower bound of the id: with two the engine may begin at the lower one, and read all that was paged before.
+    where, values = _where(cdn, msgspec.structs.replace(search, after_id=None), indexed=indexed)
+    page = f"""
+    SELECT json_group_array(json_array({JSON_ROW}) ORDER BY id) FROM (
+      SELECT * FROM {_source(search, indexed=indexed)} WHERE {where} ORDER BY id LIMIT ?)
+    """
+    with connection:
+        shipped, horizon = _horizon(connection)
+        answer = _one(connection, page, (*values, max(shipped, search.after_id or 0), limit))
+    return PendingRows(rows=msgspec.json.decode(answer, type=list[msgspec.Raw]), horizon=horizon)
 
 
 def _horizon(connection: apsw.Connection) -> tuple[int, Horizon]:

@@ -1,0 +1,122 @@
+"""Exports: every matching attempt once, in order of id, as of one moment, while attempts arrive and move to the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+
+import msgspec
+
+from openusher.attemptlog.base import AttemptLog, Span
+from openusher.errors import Busy, CountUnavailable
+from openusher.ledger.base import Ledger
+from openusher.model.block import Horizon
+from openusher.model.search import AttemptFilter
+from openusher.searching import Searching
+
+# Of the ledger at a time: a few milliseconds of one of its readers, and less than a megabyte of usual attempts.
+PENDING_ROWS = 2_000
+# Rather than begin anew after minutes, an export waits for a log process that was restarted.
+_LOG_WAIT_S_MAX = 60.0
+
+
+class Cut(msgspec.Struct, frozen=True, kw_only=True):
+    """The moment that an export is of: the last attempt that was recorded by then, and how many match up to it."""
+
+    last_id: int
+    attempts: int
+
+
+class Exporting:
+    """Reads attempts page by page. All exports of a node read one page at a time between them: to counts they are one
+    client more, however many there are."""
+
+    def __init__(
+        self, ledger: Ledger, attempt_log: AttemptLog, searching: Searching, *, pending_rows: int = PENDING_ROWS
+    ) -> None:
+        self._ledger = ledger
+        self._log = attempt_log
+        self._searching = searching
+        self._pending_rows = pending_rows
+        self._page = asyncio.Lock()
+        self._is_closing = False
+
+    def close(self) -> None:
+        """End exports under way at their next page: they take minutes, and a node that stops has seconds."""
+        self._is_closing = True
+
+    async def cut(self, cdn: int, search: AttemptFilter) -> Cut:
+        """Now, as a moment to export as of. Raises as a count."""
+        # Ids rise in commit order, so what is numbered up to here is all there, and nothing can be added to it.
+        last_id = (await self._ledger.stats()).last_attempt_id
+        return Cut(last_id=last_id, attempts=await self._searching.count(cdn, _upto(search, last_id)))
+
+    async def rows(self, cdn: int, search: AttemptFilter, cut: Cut) -> AsyncGenerator[bytes, None]:
+        """The matching attempts up to `cut`, some thousands at a time, as `AttemptLog.rows` gives them.
+
+        Raises CountUnavailable when they cannot all be read, and when they are not as many as were counted.
+        """
+        read = 0
+        async with aclosing(self._pages(cdn, _upto(search, cut.last_id))) as pages:
+            async for page in pages:
+                read += page.count(b"\n")
+                yield page
+        if read != cut.attempts:
+            raise CountUnavailable(
+                f"{read} attempts were found of the {cut.attempts} that were counted at the start; "
+                "where old ones were removed meanwhile, export again"
+            )
+
+    async def _pages(self, cdn: int, search: AttemptFilter) -> AsyncGenerator[bytes, None]:
+        left = search
+        in_log = Horizon(upto=0)
+        while True:
+            async with self._turn():
+                pending = await self._ledger.oldest_pending(cdn, left, limit=self._pending_rows)
+            # Both are of one moment: what is not pending by then, because it was shipped since the last look, is in
+            # the log within this horizon, and all of it is older than what pends.
+            if pending.horizon != in_log:
+                in_log = pending.horizon
+                async with aclosing(self._pages_of_log(cdn, left, in_log)) as pages:
+                    async for page in pages:
+                        yield page
+            if pending.rows:
+                yield b"".join(b"%b\n" % row for row in pending.rows)
+            if len(pending.rows) < self._pending_rows:
+                return
+            left = msgspec.structs.replace(left, after_id=msgspec.json.decode(pending.rows[-1])[0])
+
+    async def _pages_of_log(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> AsyncGenerator[bytes, None]:
+        async with self._turn():
+            nothing: Sequence[Span] = ()
+            spans = await self._searching.from_log(
+                horizon, lambda: self._log.spans(cdn, search, horizon), empty=nothing, wait_s_max=_LOG_WAIT_S_MAX
+            )
+        for span in spans:
+            async with self._turn():
+                page = await self._page_of(cdn, search, horizon, span)
+            yield page
+
+    async def _page_of(self, cdn: int, search: AttemptFilter, horizon: Horizon, span: Span) -> bytes:
+        page = await self._searching.from_log(
+            horizon,
+            lambda: self._log.rows(cdn, search, horizon, span=span),
+            empty=b"",
+            wait_s_max=_LOG_WAIT_S_MAX,
+        )
+        if page.count(b"\n") != span.attempts:
+            raise CountUnavailable("the attempt log gave other attempts than it counted; export again")
+        return page
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        async with self._page:
+            if self._is_closing:
+                raise Busy("the node is stopping")
+            yield
+
+
+def _upto(search: AttemptFilter, last_id: int) -> AttemptFilter:
+    before_id = last_id + 1 if search.before_id is None else min(search.before_id, last_id + 1)
+    return msgspec.structs.replace(search, before_id=before_id)

@@ -1,0 +1,155 @@
+"""Exports: each attempt once, in order of id, as of the cut, whatever is decided and shipped while they run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from openusher.attemptlog.ledgeronly import LedgerOnlyLog
+from openusher.attemptlog.plainlist import PlainListLog
+from openusher.errors import Busy, CountUnavailable, LogUnavailable
+from openusher.exporting import Cut, Exporting
+from openusher.gate import Gate
+from openusher.ledger.sqlite import SqliteLedger
+from openusher.model.search import AttemptFilter
+from openusher.shipper import Shipper
+from openusher.usher import Usher
+from tests.conformance.asking import NOON_MS, attempt_filter, request
+
+pytestmark = pytest.mark.anyio
+EVERYTHING = AttemptFilter()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class AwayLog(PlainListLog):
+    """Does not answer as often as told; and can lose the last row of a page."""
+
+    away = 0
+    loses_a_row = False
+
+    async def rows(self, *arguments: object, **named: object) -> bytes:
+        if self.away:
+            self.away -= 1
+            raise LogUnavailable("away")
+        page = await super().rows(*arguments, **named)  # type: ignore[arg-type]
+        return page[: page.rstrip(b"\n").rfind(b"\n") + 1] if self.loses_a_row else page
+
+
+class Node:
+    """A node whose exports read three pending attempts at a time."""
+
+    def __init__(self, usher: Usher, attempt_log: AwayLog, exporting: Exporting) -> None:
+        self.usher = usher
+        self.log = attempt_log
+        self.exporting = exporting
+
+    async def decide(self, number: int, *, cdn: int = 1) -> None:
+        for n in range(number):
+            await self.usher.authorize(request(cdn, video=f"v{n % 3}"))
+
+
+async def a_node(folder: Path, attempt_log: AwayLog | LedgerOnlyLog) -> Node:
+    ledger = await SqliteLedger.open(folder / "ledger.db")
+    gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: NOON_MS)
+    shipper = Shipper(ledger, attempt_log, rows_min=10**5, age_s_max=10**9, wall_ms=lambda: NOON_MS)
+    usher = Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: NOON_MS)
+    await usher.start()
+    exporting = Exporting(ledger, attempt_log, usher.searching, pending_rows=3)
+    return Node(usher, attempt_log if isinstance(attempt_log, AwayLog) else AwayLog(), exporting)
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    opened = await a_node(tmp_path, AwayLog())
+    yield opened
+    await opened.usher.close()
+
+
+def ids(page: bytes) -> list[int]:
+    return [msgspec.json.decode(line)[0] for line in page.splitlines()]
+
+
+async def exported(node: Node, search: AttemptFilter = EVERYTHING) -> list[int]:
+    cut = await node.exporting.cut(1, search)
+    return [number async for page in node.exporting.rows(1, search, cut) for number in ids(page)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_every_attempt_up_to_the_cut_comes_once_while_more_come_and_blocks_move(node: Node, seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(chance.randrange(4)):
+        await node.decide(chance.randrange(1, 9))
+        await node.decide(chance.randrange(3), cdn=2)
+        if chance.random() < 0.6:
+            await node.usher.shipper.ship_next()
+    search = chance.choice([EVERYTHING, attempt_filter({"video": "v1"}), attempt_filter({"after_id": 4})])
+    cut = await node.exporting.cut(1, search)
+    newest_first = await node.usher.searching.newest(1, search, seek=0, limit=1_000)
+    expected = [attempt.id for attempt in reversed(newest_first)]
+    read: list[int] = []
+    async for page in node.exporting.rows(1, search, cut):
+        read += ids(page)
+        if chance.random() < 0.5:
+            await node.decide(chance.randrange(1, 5))
+        if chance.random() < 0.5:
+            await node.usher.shipper.ship_next()
+
+    assert (len(expected), expected) == (cut.attempts, read)
+
+
+async def test_a_ledger_that_is_its_own_log_is_exported_page_by_page(tmp_path: Path) -> None:
+    node = await a_node(tmp_path, LedgerOnlyLog())
+    await node.decide(10)
+    cut = await node.exporting.cut(1, EVERYTHING)
+    pages = [ids(page) async for page in node.exporting.rows(1, EVERYTHING, cut)]
+    await node.usher.close()
+
+    assert pages == [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10]]
+
+
+async def test_nothing_to_export_is_an_export_of_nothing(node: Node) -> None:
+    assert await exported(node) == []
+    await node.decide(3, cdn=2)
+
+    assert await exported(node) == []
+
+
+async def test_a_log_that_is_away_for_a_moment_is_waited_for(node: Node) -> None:
+    await node.decide(5)
+    await node.usher.shipper.ship_all()
+    node.log.away = 2
+
+    assert await exported(node) == [1, 2, 3, 4, 5]
+
+
+async def test_a_log_that_gives_fewer_rows_than_it_counted_is_an_error_and_no_short_export(node: Node) -> None:
+    await node.decide(5)
+    await node.usher.shipper.ship_all()
+    node.log.loses_a_row = True
+    with pytest.raises(CountUnavailable, match="export again"):
+        await exported(node)
+
+
+async def test_an_export_that_finds_less_than_was_counted_is_an_error(node: Node) -> None:
+    await node.decide(5)
+    cut = Cut(last_id=5, attempts=6)
+    with pytest.raises(CountUnavailable, match="5 attempts were found of the 6"):
+        [page async for page in node.exporting.rows(1, EVERYTHING, cut)]
+
+
+async def test_a_node_that_stops_ends_its_exports_with_a_word(node: Node) -> None:
+    await node.decide(8)
+    cut = await node.exporting.cut(1, EVERYTHING)
+    pages = node.exporting.rows(1, EVERYTHING, cut)
+    assert ids(await anext(pages)) == [1, 2, 3]
+    node.exporting.close()
+    with pytest.raises(Busy, match="stopping"):
+        await anext(pages)
