@@ -16,9 +16,10 @@ run: $(READY)
 serve: $(READY)
 	@$(BIN)/usher serve
 
+# In two processes, since most of it waits for other programs; a file's tests stay together and in order.
 test: $(TESTREADY) packages
 	@$(MAKE) --no-print-directory players lint
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Under a minute, without Debian packages: the rules, the protocol, the ledger.
 test-quick: $(TESTREADY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,10 @@ def assert_whole(seen: Seen) -> None:
     """It was shown from the first moment to the last, with every frame, and there is a picture."""
     # Some are shown twice, and none before the first sound, where a player has begun anew.
     assert seen.frames >= FRAMES
-    ((begin, end),) = seen.played
-    assert begin < 0.5
-    assert round(end) == SECONDS
+    # A player that stalls on a busy machine jumps a moment on; no segment is as short.
+    assert sum(later - earlier for (_, earlier), (later, _) in pairwise(seen.played)) < 0.5
+    assert seen.played[0][0] < 0.5
+    assert round(seen.played[-1][1]) == SECONDS
     assert seen.colours > 20
 
 
