@@ -104,7 +104,7 @@ def test_a_node_decides_while_its_log_cannot_start_and_counts_once_it_does(
                 usher = await opened.enter_async_context(open_node(settings))
                 assert (await usher.authorize(request(cdn))).attempt == 2
                 # By how long the machine took: it is away, or was to be verified next.
-                with pytest.raises(CountUnavailable, match="does not answer|being verified"):
+                with pytest.raises(CountUnavailable, match=r"does not answer|being verified"):
                     await usher.searching.count(cdn, AttemptFilter())
                 with pytest.raises(LogUnavailable):
                     await usher.check_ready()
