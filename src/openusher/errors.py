@@ -17,6 +17,7 @@ UsherError
 │   ├── LogDamaged           the attempt log does not hold what the ledger says it must
 │   └── CountUnavailable     an exact count cannot be given now
 └── SetupError               the node cannot start or run like this: folder, settings, versions
+    └── BackupDamaged        a backup is not as it was made
 """
 
 from __future__ import annotations
@@ -104,3 +105,7 @@ class CountUnavailable(StoreError):
 
 class SetupError(UsherError):
     """The node cannot start or run like this: folder, settings, versions. The text says what to do."""
+
+
+class BackupDamaged(SetupError):
+    """A backup is not as it was made; another one may be."""

@@ -13,6 +13,7 @@ import msgspec
 
 from openusher.attemptlog.base import AttemptLog
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
+from openusher.backup.staging import Staging
 from openusher.errors import LedgerUnavailable, LogDamaged, LogUnavailable, SetupError
 from openusher.gate import Gate
 from openusher.ledger.apart import LedgerApart
@@ -117,7 +118,9 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         connection_ms=settings.connection_session_s_max * 1_000,
         ended_kept_ms=settings.session_kept_days * 86_400_000,
     )
-    return Usher(ledger, attempt_log, gate, shipper, wall_ms=wall_ms, session_limits=limits)
+    usher = Usher(ledger, attempt_log, gate, shipper, wall_ms=wall_ms, session_limits=limits)
+    usher.staging = Staging(ledger, attempt_log, shipper, data=settings.data, free_bytes_min=settings.free_bytes_min)
+    return usher
 
 
 async def _has_log(folder: DataFolder, ledger: Ledger) -> bool:

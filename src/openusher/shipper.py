@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from enum import StrEnum
 
 from openusher.attemptlog.base import AttemptLog, Held
@@ -82,6 +83,12 @@ class Shipper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """A while in which no block moves: the one under way is finished first. Attempts wait in the ledger."""
+        async with self._shipping:
+            yield
 
     async def be_verified(self) -> None:
         """Return once the log, since its last start, is known to hold what the ledger says it must.

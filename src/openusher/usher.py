@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 
 from openusher.attemptlog.base import AttemptLog
+from openusher.backup.staging import Staging
 from openusher.connecting import Connecting
 from openusher.consistency import find_log_faults
 from openusher.errors import (
@@ -46,6 +47,9 @@ class Usher(Tenants):
 
     A count waits up to `count_wait_s_max` for a log process that restarts, or is verified, rather than fail.
     """
+
+    # Set where the node has a data folder.
+    staging: Staging
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ _DRAWN = {
     "secret": r"\b[0-9a-f]{64}\b",
     "api_key": r"\b[A-Z0-9]{32}\b",
     "signature": r"[A-Za-z0-9+/]{43}=",
+    "backup": r"\b\d{8}T\d{6}Z\b",
     "edge_token": r"(?<![\w-])[\w-]{43}(?![\w-])",
 }
 _CLOCK = {

@@ -44,6 +44,15 @@ class Span(msgspec.Struct, frozen=True):
     attempts: int
 
 
+class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """What makes up a log as it was, for a copy: `sources` are files and folders whose content does not change, by the
+    place each has in a log's folder; `links` are symbolic links, from place to target. All paths are relative to that
+    folder."""
+
+    sources: dict[str, str] = {}
+    links: dict[str, str] = {}
+
+
 class AttemptLog(Protocol):
     """Where shipped attempts are counted. A horizon bounds every question to blocks that the ledger calls shipped.
 
@@ -122,6 +131,15 @@ class AttemptLog(Protocol):
     async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
         """The matching attempts of `span` in order of id, in the form in which `insert` takes rows; each ends with a
         line feed."""
+        ...
+
+    async def freeze(self) -> Frozen:
+        """Keep what it holds now for a copy, until `thaw`; nothing where it has no files of its own. It goes on as
+        before. Whoever calls sees that no block is shipped meanwhile, or the copy may hold a block in parts."""
+        ...
+
+    async def thaw(self) -> None:
+        """Let go of what `freeze` keeps, also of an earlier process; none is no error."""
         ...
 
     async def close(self) -> None: ...

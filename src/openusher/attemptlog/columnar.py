@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held, Span
+from openusher.attemptlog.base import COLUMNS, AttemptLog, Frozen, GroupedLog, Held, Span
 from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.attemptlog.query import (
     TEXT_BYTES,
@@ -23,6 +23,7 @@ from openusher.attemptlog.query import (
     sizes_query,
 )
 from openusher.attemptlog.schema import DATABASE, TABLES, THREADS, create_statements, insert_statement, settings_clause
+from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon, attempt_of
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
@@ -171,6 +172,12 @@ class ColumnarLog:
         query = rows_query(cdn, search, horizon, first_block=span.first_block, last_block=span.last_block)
         statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         return await self._engine.text_of(statement)
+
+    async def freeze(self) -> Frozen:
+        raise LogUnavailable("an attempt log on a server is backed up by that server's own means")
+
+    async def thaw(self) -> None:
+        return
 
     async def close(self) -> None:
         await self._engine.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openusher.attemptlog.base import AttemptLog, GroupedLog, Held, Span
+from openusher.attemptlog.base import AttemptLog, Frozen, GroupedLog, Held, Span
 from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
 from openusher.model.block import Block, Horizon
@@ -65,6 +65,12 @@ class LedgerOnlyLog:
 
     async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
         return b""
+
+    async def freeze(self) -> Frozen:
+        return Frozen()
+
+    async def thaw(self) -> None:
+        return
 
     async def close(self) -> None:
         return

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import msgspec
 
-from openusher.attemptlog.base import COLUMNS, AttemptLog, GroupedLog, Held, Span
+from openusher.attemptlog.base import COLUMNS, AttemptLog, Frozen, GroupedLog, Held, Span
 from openusher.model.attempt import Attempt, user_of
 from openusher.model.block import Block, Horizon, attempt_of, row_of
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
@@ -88,6 +88,12 @@ class PlainListLog:
         if number > horizon.upto or number in horizon.but:
             return []
         return [attempt for attempt in self._blocks[number] if attempt.cdn == cdn and search.means(attempt)]
+
+    async def freeze(self) -> Frozen:
+        return Frozen()
+
+    async def thaw(self) -> None:
+        return
 
     async def close(self) -> None:
         return

@@ -139,6 +139,12 @@ def settings_clause(*, seconds_max: float, threads: int = THREADS) -> str:
     return "SETTINGS " + _assignments({**_statement_settings(seconds_max), "max_threads": threads})
 
 
+def freeze_statement(table: str, *, name: str) -> str:
+    """What makes hard links to the files of `table` as they are now, under `name`."""
+    assert table in TABLES
+    return f"ALTER TABLE {DATABASE}.{table} FREEZE WITH NAME '{name}'"
+
+
 def insert_statement(block: Block, *, table: str, life: str, seconds_max: float) -> str:
     """The head of the insert of `block`; its rows follow in the order of `COLUMNS`, then block and incarnation.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from openusher import __version__
-from openusher.cli import account, call, check, codes, config, demo, edge, serve, session, status
+from openusher.cli import account, backup, call, check, codes, config, demo, edge, restore, serve, session, status
 from openusher.cli.output import EXITS
 
 app = typer.Typer(
@@ -24,6 +24,8 @@ for name, command, summary in (
     ("call", call.call, "Sign a SEVU command, send it, show the reply."),
     ("status", status.status, "Show how many attempts are recorded and wait."),
     ("check", check.check, "Check that ledger and attempt log hold what they must."),
+    ("backup", backup.backup, "Copy ledger and attempt log as of one moment."),
+    ("restore", restore.restore, "Make a data folder of a backup."),
     ("codes", codes.codes, "Print the table of the API's codes."),
     ("demo", demo.demo, "See the main job done on a throw-away node."),
 ):

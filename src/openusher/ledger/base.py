@@ -312,6 +312,13 @@ class Ledger(Protocol):
         """What is wrong with the ledger's own file and rows, a sentence each with its repair; empty when sound."""
         ...
 
+    async def copy_to(self, file: str) -> LedgerStats:
+        """Copy all of it, as of one moment, to `file`, which is made anew and synced; return where that copy stands.
+
+        Decisions go on meanwhile. What a copy that was broken off has left behind is overwritten by the next.
+        """
+        ...
+
     async def set_indexes(self, *, wanted: bool) -> None:
         """Keep indexes for searches of many attempts, or none: they cost each decision, and few are read without."""
         ...

@@ -17,6 +17,8 @@ from openusher.errors import SetupError
 LEDGER_FILE = "ledger.db"
 LOG_FOLDER = "log"
 ADMIN_SOCKET = "admin.sock"
+# Where a restore puts things together before the folder becomes a data folder.
+RESTORING_FOLDER = "restoring"
 _LOCK_FILE = "lock"
 # A disk that does not come back within this is one that an operator has to look at.
 _DYING_S_MAX = 10.0
@@ -64,8 +66,9 @@ class DataFolder:
         os.close(self.lock)
 
 
-def hold_folder(path: Path, *, create: bool = True) -> DataFolder:
-    """Take the folder at `path` for this process. With `create` it may be missing or empty; it gets mode 0700.
+def hold_folder(path: Path, *, create: bool = True, half_restored: bool = False) -> DataFolder:
+    """Take the folder at `path` for this process. With `create` it may be missing or empty; it gets mode 0700. With
+    `half_restored` it may also be what a restore that was broken off has left.
 
     Raises FolderInUse when another process holds it, SetupError when it is missing, is no data folder or cannot be
     used; a folder that is refused is left as it was.
@@ -73,7 +76,7 @@ def hold_folder(path: Path, *, create: bool = True) -> DataFolder:
     try:
         if create:
             _make(path)
-        _refuse_foreign(path, create=create)
+        _refuse_foreign(path, create=create, half_restored=half_restored)
         if path.stat().st_mode & 0o077:
             # It holds secrets in clear: tickets' passes and the keys that sign.
             path.chmod(0o700)
@@ -118,11 +121,13 @@ def _make(path: Path) -> None:
             os.close(parent)
 
 
-def _refuse_foreign(path: Path, *, create: bool) -> None:
+def _refuse_foreign(path: Path, *, create: bool, half_restored: bool) -> None:
     """Before anything in it is changed: a mistyped --data may name a folder that others have to read."""
     inside = {entry.name for entry in path.iterdir()}
-    if LEDGER_FILE in inside:
+    if LEDGER_FILE in inside or (half_restored and RESTORING_FOLDER in inside):
         return
+    if RESTORING_FOLDER in inside:
+        raise SetupError(f"{path}: a restore into it was broken off; begin it again with usher restore")
     if not create:
         raise SetupError(
             f"{path}: holds no {LEDGER_FILE}, so it is no data folder; name one with --data, or start it with "

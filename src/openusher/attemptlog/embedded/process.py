@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from openusher.attemptlog.embedded.wire import (
+    DATA_FOLDER,
     HANDLES,
     Answer,
     Ask,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _LOCK_FILE = "lock"
 _LOCK_LOOK_S = 0.05
-_DATA_FOLDER = "chdb"
 
 # Caches hold marks and primary keys only; 10 M attempts have 2 MB of them.
 _CACHE_BYTES = 64 * 1024 * 1024
@@ -121,7 +121,7 @@ class _OpenLog:
             "primary_index_cache_size": _CACHE_BYTES,
             "query_condition_cache_size": 0,
         }
-        text = _DATA_FOLDER + "?" + "&".join(f"{name}={value}" for name, value in options.items())
+        text = DATA_FOLDER + "?" + "&".join(f"{name}={value}" for name, value in options.items())
         for _ in range(sum(HANDLES.values())):
             self._connections.append(connect(text))
         rows = msgspec.json.decode(self._connections[0].query("SELECT version()", _FORMAT).bytes())

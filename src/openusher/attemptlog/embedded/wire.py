@@ -7,6 +7,8 @@ import msgspec
 from openusher import beside
 from openusher.attemptlog.engine import Lane
 
+# Where in the log's folder the engine keeps its files.
+DATA_FOLDER = "chdb"
 # One thread with a handle of its own each: handles are not to be shared by statements that bind values.
 HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.CHECK: 1}
 

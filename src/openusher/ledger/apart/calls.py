@@ -125,5 +125,9 @@ class LedgerCalls(ABC):
         faults: list[str] = await self._ask("check", quick=quick)
         return faults
 
+    async def copy_to(self, file: str) -> LedgerStats:
+        copied: LedgerStats = await self._ask("copy_to", file=file)
+        return copied
+
     async def set_indexes(self, *, wanted: bool) -> None:
         await self._ask("set_indexes", wanted=wanted)

@@ -122,6 +122,7 @@ METHODS = (
     "be_ready",
     "is_demo",
     "check",
+    "copy_to",
     "set_indexes",
 )
 # What changes nothing, so that it was surely not done where no answer came.
@@ -139,7 +140,7 @@ READS = frozenset(
         "block_rows",
         "blocks",
     }
-    | {"stats", "tally", "be_ready", "is_demo", "check"}
+    | {"stats", "tally", "be_ready", "is_demo", "check", "copy_to"}
 )
 
 

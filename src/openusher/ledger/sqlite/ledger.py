@@ -220,8 +220,7 @@ class SqliteLedger:
         return await self._readers.ask_aside(blocks.all_blocks)
 
     async def stats(self) -> LedgerStats:
-        row = await self._readers.ask(lambda connection: next(connection.execute(_STATS)))
-        return LedgerStats(**dict(zip(LedgerStats.__struct_fields__, row, strict=True)))
+        return await self._readers.ask(_read_stats)
 
     async def tally(self) -> LedgerTally:
         return self._writer.tally()
@@ -237,6 +236,9 @@ class SqliteLedger:
         # A check reads every page; how long that takes is the operator's own choice.
         return await self._readers.ask_aside(lambda connection: find_faults(connection, quick=quick))
 
+    async def copy_to(self, file: str) -> LedgerStats:
+        return await self._readers.ask_aside(lambda connection: _copied(connection, Path(file)))
+
     async def set_indexes(self, *, wanted: bool) -> None:
         """Make or drop the indexes that `open` speaks of. Raises LedgerUnavailable: they are as before."""
         if not await self._readers.ask(lambda connection: indexes.are_as(connection, wanted=wanted)):
@@ -246,6 +248,20 @@ class SqliteLedger:
     async def close(self) -> None:
         await self._readers.close()
         await self._writer.close()
+
+
+def _read_stats(connection: apsw.Connection) -> LedgerStats:
+    row = next(connection.execute(_STATS))
+    return LedgerStats(**dict(zip(LedgerStats.__struct_fields__, row, strict=True)))
+
+
+def _copied(connection: apsw.Connection, copy: Path) -> LedgerStats:
+    store.copy_whole(connection, copy)
+    copied = store.open_reader(copy)
+    try:
+        return _read_stats(copied)
+    finally:
+        copied.close()
 
 
 def _is_a_ledger(ledger: SqliteLedger) -> Ledger:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from importlib import resources
 from pathlib import Path
@@ -73,6 +74,28 @@ def _set_up_writer(connection: apsw.Connection) -> None:
     connection.pragma("journal_size_limit", _JOURNAL_BYTES_MAX)
     connection.pragma("cache_size", -_WRITER_CACHE_KIB)
     connection.pragma("temp_store", "MEMORY")
+
+
+def renew_incarnation(file: Path) -> None:
+    """Make the ledger at `file`, which was copied, another than the one it was copied from: what the two give names to
+    from here on has different names. It is migrated to this version's schema. Raises SetupError.
+    """
+    connection = open_writer(file)
+    try:
+        ((old,),) = connection.execute("SELECT incarnation FROM node")
+        with connection:
+            connection.execute("UPDATE node SET incarnation = ?", (_drawn_incarnation(but=old),))
+    except apsw.Error as error:
+        raise SetupError(f"{file}: cannot be written: {error}") from error
+    finally:
+        # The last connection moves the WAL into the file and removes it.
+        connection.close()
+
+
+def _drawn_incarnation(*, but: int = 0) -> int:
+    while (drawn := secrets.randbits(32)) in (0, but):
+        pass
+    return drawn
 
 
 def open_reader(file: Path, *, vfs: str | None = None) -> apsw.Connection:
@@ -152,13 +175,26 @@ def _migrate(connection: apsw.Connection, file: Path, *, demo: bool) -> None:
             if number == 1:
                 connection.pragma("application_id", APPLICATION_ID)
                 connection.execute(
-                    "INSERT INTO node VALUES (1, ?, ?, 0, 0, 0, 0, 0)", (secrets.randbits(32) or 1, int(demo))
+                    "INSERT INTO node VALUES (1, ?, ?, 0, 0, 0, 0, 0)", (_drawn_incarnation(), int(demo))
                 )
             connection.pragma("user_version", number)
 
 
 def _copy_beside(connection: apsw.Connection, file: Path, version: int) -> None:
-    copy = file.with_name(f"{file.name}.before-schema-{version + 1}")
+    copy_whole(connection, file.with_name(f"{file.name}.before-schema-{version + 1}"))
+
+
+def copy_whole(connection: apsw.Connection, copy: Path) -> None:
+    """Write all of the ledger, as of one moment, into `copy`, made anew and synced. Raises apsw.Error.
+
+    In one statement: the copy is as small as it can be, and needs the time of its rows, not of what was deleted.
+    """
     copy.unlink(missing_ok=True)
+    # Empty, which VACUUM takes for missing, so that nobody else can ever read it.
+    copy.touch(mode=0o600)
     connection.execute("VACUUM INTO ?", (str(copy),))
-    copy.chmod(0o600)
+    descriptor = os.open(copy, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

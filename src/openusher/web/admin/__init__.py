@@ -8,10 +8,10 @@ from __future__ import annotations
 from starlette.applications import Starlette
 
 from openusher.usher import Usher
-from openusher.web.admin import accounts, edges, node, sessions, tickets
+from openusher.web.admin import accounts, backup, edges, node, sessions, tickets
 
 
 def admin_app(usher: Usher) -> Starlette:
     """The admin routes over `usher`. Errors come as `{"error": …}` with the natural status."""
-    parts = (accounts, edges, tickets, sessions, node)
+    parts = (accounts, edges, tickets, sessions, node, backup)
     return Starlette(routes=[route for part in parts for route in part.routes(usher)])
