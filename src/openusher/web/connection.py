@@ -30,6 +30,15 @@ _TOO_LARGE = (
 )
 
 
+_STOPPING = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 21\r\nretry-after: 1\r\n"
+    b"connection: close\r\n\r\nthe node is stopping\n"
+)
+# At the server's end. A request may be on its way that nothing has been seen of; one that has begun may be slow.
+_LAST_REQUEST_S_MAX = 0.5
+_LAST_REST_S_MAX = 2.0
+
+
 class _HeadersTooLarge(Exception):
     """Leaves the parser; see `send_400_response`."""
 
@@ -41,6 +50,8 @@ class BoundedConnection(HttpToolsProtocol):
     # From the connection, or from the first byte of a later request, to the end of its headers and body.
     request_s_max = 10.0
     observe: Observer = staticmethod(unseen)
+    # Of all connections of a server: from when it ends, each answer is the last on its connection.
+    is_ending = False
 
     _answers: OneWrite
     _in_headers = False
@@ -60,6 +71,9 @@ class BoundedConnection(HttpToolsProtocol):
         self._answers = OneWrite(transport)
         super().connection_made(self._answers)  # type: ignore[arg-type]
         self._expect_headers()
+        if self.is_ending:
+            # Taken in the very turn in which the server ended.
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -105,6 +119,8 @@ class BoundedConnection(HttpToolsProtocol):
             self.scope[BODY_DUE] = self._deadline.when()  # type: ignore[literal-required]
         self._disarm()
         super().on_headers_complete()
+        if self.is_ending:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         # Mostly in the same piece as the headers: before the application is asked, which shares the scope.
@@ -144,6 +160,25 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _unset_keepalive_if_required(self) -> None:
         """The base class stops the clock when anything comes; here it finds out by itself."""
+
+    def shutdown(self) -> None:
+        """The server ends. The base class would close where no request is under way, though one may be on its way:
+        whoever sent it could not know whether it was carried out."""
+        if self._is_answering():
+            self.cycle.keep_alive = False
+        self.loop.call_later(_LAST_REQUEST_S_MAX, self._end_idle)
+        self.loop.call_later(_LAST_REST_S_MAX, self._end_unfinished)
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _end_idle(self) -> None:
+        if not self._in_headers and not self._is_answering():
+            self._end()
+
+    def _end_unfinished(self) -> None:
+        if self._in_headers or (self._is_answering() and self.cycle.more_body):
+            self._refuse(503, _STOPPING)
 
     def send_400_response(self, msg: str) -> None:
         """As in the base class, which calls it for whatever the parser or a callback of ours raises."""

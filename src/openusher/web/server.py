@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
-import signal
 import socket
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -24,10 +23,13 @@ from openusher.web.edges.control import Controller
 from openusher.web.edges.reconcile import Reconciler
 from openusher.web.observed import Observer, each_of, seen, unseen
 from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
+from openusher.web.signals import Signals
 
 _BACKLOG = 2_048
-# Requests under way may finish; a commit takes milliseconds, a count at most its own limit.
-_SHUTDOWN_S_MAX = 15
+# Requests under way may finish at the end; a commit takes milliseconds, a long count is given up.
+_SHUTDOWN_S_MAX = 3
+# What was given up may still say so.
+_LAST_WORDS_S_MAX = 0.5
 
 
 async def serve(
@@ -41,8 +43,8 @@ async def serve(
     Raises SetupError, and LedgerUnavailable when the ledger's process ended by itself.
     """
     _raise_descriptor_limit()
-    stop = _Stop()
-    async with stop, open_node(settings, on_ledger_end=stop.ask_for_lost_ledger, seams=seams) as usher:
+    signals = Signals()
+    async with signals, open_node(settings, on_ledger_end=signals.ask_for_lost_ledger, seams=seams) as usher:
         listening = _listen(settings.host, settings.port)
         with listening, admin_listener(settings.data) as admin_listening:
             # Whoever wants to see what is answered stands here.
@@ -52,7 +54,7 @@ async def serve(
             beside = (Controller(usher, app.controls), Reconciler(usher, app.shows))
             config = http_config(app, settings, short_way=app.short_way, observe=observe)
             public = _Server(config, lambda: on_ready(_url(listening)))
-            stop.ends(public)
+            signals.end(public, admin)
             serving_admin = asyncio.get_running_loop().create_task(admin.serve(sockets=[admin_listening]))
             for part in beside:
                 part.start()
@@ -63,7 +65,7 @@ async def serve(
                 await serving_admin
                 for part in beside:
                     await part.close()
-    if stop.ledger_is_lost:
+    if signals.ledger_is_lost:
         raise LedgerUnavailable("the ledger's process ended; start the node again")
 
 
@@ -110,44 +112,16 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         self._on_ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        cast("type[BoundedConnection]", self.config.http_protocol_class).is_ending = True
+        await super().shutdown(sockets=sockets)
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS_S_MAX)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Left to `_Stop`: the base class lets go of them while the node is still closing its stores."""
+        """Left to `Signals`: the base class lets go of them while the node is still closing its stores."""
         yield
-
-
-class _Stop:
-    """SIGTERM and SIGINT, from before the node opens until it is closed: the first ends the server, more change
-    nothing, since what is left is bounded in time and must not be torn."""
-
-    def __init__(self) -> None:
-        self._server: uvicorn.Server | None = None
-        self._asked = False
-        self.ledger_is_lost = False
-
-    def ends(self, server: uvicorn.Server) -> None:
-        self._server = server
-        server.should_exit = self._asked
-
-    def _ask(self) -> None:
-        self._asked = True
-        if self._server is not None:
-            self._server.should_exit = True
-
-    def ask_for_lost_ledger(self) -> None:
-        """End: without the ledger nothing can be decided, and a supervisor starts both again."""
-        self.ledger_is_lost = True
-        self._ask()
-
-    async def __aenter__(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._ask)
-
-    async def __aexit__(self, *error: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().remove_signal_handler(number)
-            # The process has nothing left to do but to end, with the status of how it went.
-            signal.signal(number, signal.SIG_IGN)
 
 
 def _listen(host: str, port: int) -> socket.socket:

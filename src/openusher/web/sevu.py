@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
-from openusher.errors import CommandRefused, UsherError
+from openusher.errors import Busy, CommandRefused, CommitUnknown, CountUnavailable, StoreError, UsherError
 from openusher.settings import Settings
 from openusher.sevu import codes
 from openusher.sevu.attempts import (
@@ -91,7 +92,11 @@ class SevuEndpoint:
             verified = verify(signed, secret=key.secret, now_ms=now_ms, window_s=self._window_s)
             # What is created lives by the clock that will decide it.
             understood = understand(verified, now_ms=self._usher.clock_ms if kind.creates else now_ms)
-            data = await self._carry_out(verified, understood.ask)
+            try:
+                data = await self._carry_out(verified, understood.ask)
+            except asyncio.CancelledError:
+                # By the server, which ends and has waited for it. Whoever asked is told so in the protocol's form.
+                raise _unfinished(understood.ask) from None
         except UsherError as error:
             return _failure(refusal_of(error, kind.codes if kind else None), began, commanded, error)
         except Exception as error:
@@ -135,3 +140,14 @@ def _failure(refusal: CommandRefused, began: float, commanded: Commanded, error:
     """`error` is what it is refused for, where that says more."""
     commanded.code, commanded.error = refusal.code, error or refusal
     return failure(refusal, spent_s=time.perf_counter() - began)
+
+
+def _unfinished(ask: Ask) -> StoreError:
+    """What is known of a command that is given up."""
+    match ask:
+        case IssueTicket() | RevokeTicket() | KickSessions():
+            return CommitUnknown("the node is stopping; it may have been written")
+        case ListAttempts() | CountAttempts() | GroupAttempts():
+            return CountUnavailable("the node is stopping")
+        case ShowTicket() | ListSessions():
+            return Busy("the node is stopping")

@@ -60,6 +60,8 @@ class _ShortRequest:
     __slots__ = ("_connection", "_observed", "disconnected", "keep_alive", "response_complete")
 
     message_event = _Nobody()
+    # It came whole.
+    more_body = False
 
     def __init__(self, connection: ShortWayConnection, observed: Observed, *, keep_alive: bool) -> None:
         self._connection = connection
@@ -119,7 +121,8 @@ class ShortWayConnection(BoundedConnection):
         if way is not None and self.parser.get_method() == way.method.encode() and not self.parser.should_upgrade():
             self._way = way
             self._end_headers()
-            self._keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+            keeps_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+            self._keep_alive = keeps_alive and not self.is_ending
         else:
             self._take_usual_way()
 

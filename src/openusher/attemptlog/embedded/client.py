@@ -21,7 +21,8 @@ from openusher.errors import LogUnavailable, SetupError, StoreError
 _LINE_MAX = 64
 # The engine stops a statement at its limit by itself; a process that still owes the answer so much later hangs.
 _GRACE_S = 3.0
-_END_S_MAX = 5.0
+# What it has begun may take longer; it is safe to be killed at any moment, and a node is to be gone in 10 s.
+_END_S_MAX = 2.0
 # The pause before the next process doubles while they keep dying: a start costs a second of a core.
 _RESTART_S_MIN = 0.1
 _RESTART_S_MAX = 2.0

@@ -44,8 +44,8 @@ from openusher.ledger.base import (
 from openusher.ledger.folder import DataFolder
 
 PROCESS = "openusher.ledger.apart.process"
-# Closing it finishes what waits, and moves the rest of the WAL into the file.
-_END_S_MAX = 15.0
+# Closing it finishes what waits, and moves the rest of the WAL into the file, which the next start would do as well.
+_END_S_MAX = 3.0
 # One that is carried out, and one that it can begin on at once. What would be a third is not drawn yet, so that it
 # holds all who come until then.
 _BATCHES_UNDER_WAY = 2

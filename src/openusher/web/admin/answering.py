@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from openusher.errors import AlreadyExists, CallerError, InvalidParameter, NotAuthorised, UsherError
+from openusher.errors import AlreadyExists, CallerError, CommitUnknown, InvalidParameter, NotAuthorised, UsherError
 from openusher.model.limits import INTEGER_MAX
 from openusher.sevu.parameters import Parameters
 from openusher.usher import Usher
@@ -31,6 +32,9 @@ def route(method: str, path: str, handler: Handler) -> Route:
             return _refused(InvalidParameter("body", str(error)), observed)
         except UsherError as error:
             return _refused(error, observed)
+        except asyncio.CancelledError:
+            # By the server, which ends and has waited for it.
+            return _refused(CommitUnknown("the node is stopping; whether this was done is not known"), observed)
 
     return Route(path, answer, methods=[method])
 
