@@ -18,6 +18,7 @@ from openusher.model.edge import OPTIONS, EdgeKind, Option
 from openusher.settings import operator_settings, taken
 from openusher.sevu.codes import CODES
 from openusher.web.edges.openapi import openapi_document
+from openusher.web.metrics.families import SECTIONS, Family
 
 DOCS = Path(__file__).resolve().parent
 OPENAPI = DOCS / "reference" / "openapi.json"
@@ -131,10 +132,27 @@ def _rounded(number: float) -> int:
     return int(round(number, -places))
 
 
+def metrics_tables() -> str:
+    """Every metric, by what it is about."""
+    return "\n\n".join(_metrics_table(heading, families) for heading, families in SECTIONS.items())
+
+
+def _metrics_table(heading: str, families: list[Family]) -> str:
+    rows = [f"| {_metric(family)} | {family.means} | {family.advice} |" for family in families]
+    head = ["| metric | what it is | when it climbs |", "|---|---|---|"]
+    return "\n".join([f"## {heading}", "", *head, *rows])
+
+
+def _metric(family: Family) -> str:
+    labels = ", ".join(f"`{label}`" for label in family.labels)
+    return f"`{family.name}`, {family.kind}{f' by {labels}' if labels else ''}"
+
+
 MADE: dict[str, Callable[[], str]] = {
     "reference/codes.md": codes_table,
     "reference/settings.md": settings_table,
     "reference/cli.md": help_texts,
+    "reference/metrics.md": metrics_tables,
     "reference/edges.md": options_table,
     "explanation/promises.md": restart_sentence,
     "how-to/guard-nginx.md": viewers_table,

@@ -187,10 +187,10 @@ class Gate:
             raise error
 
     def _count(self, operation: Operation, outcome: Outcome) -> None:
-        if isinstance(outcome, Started):
-            outcome = outcome.decision
-        if isinstance(outcome, Decision) and isinstance(operation, Decide | Start):
-            self.tally.add(operation.request.edge, outcome)
+        # By exact types: of these classes isinstance takes a microsecond for each that it is not.
+        decision = outcome.decision if type(outcome) is Started else outcome
+        if type(decision) is Decision and (type(operation) is Decide or type(operation) is Start):
+            self.tally.add(operation.request.edge, decision)
 
 
 def _answer(future: asyncio.Future[Outcome], outcome: Outcome) -> None:

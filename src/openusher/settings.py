@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -97,9 +97,20 @@ class Settings(BaseSettings):
     log_memory_bytes_max: int = Field(
         default=1_500_000_000, ge=600_000_000, description="Memory the attempt log's process may use."
     )
+    metrics: str | None = Field(
+        default=None,
+        description="Where Prometheus reads metrics over TCP, as host:port; the admin socket has them anyway.",
+    )
     demo: bool = Field(
         default=False, description="Only for `usher demo`: a throw-away node with the published credentials."
     )
+
+    @field_validator("metrics")
+    @classmethod
+    def _has_host_and_port(cls, text: str | None) -> str | None:
+        if text is not None:
+            host_and_port(text)
+        return text
 
     @classmethod
     def settings_customise_sources(
@@ -112,6 +123,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """None but what is passed: who asks the other sources has to know which of them had a value."""
         return (init_settings,)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """What host:port names; an IPv6 address stands in brackets. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and int(port[:6]) <= 65535
+    if not host or not is_port or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+        raise ValueError("give host:port, such as 127.0.0.1:9188 or [::1]:9188")
+    return host.strip("[]"), int(port)
 
 
 def operator_settings() -> dict[str, FieldInfo]:

@@ -2,6 +2,7 @@
 
 `--die-at STEP --after N` kills the process, as kill -9 would, when the shipper reaches STEP for the Nth time.
 `--answer-early` answers attempts before their commit: the fault that the harness must be able to see.
+`--fail` has the commit of an attempt at the video `unwritten`, `unknown` or `broken` fail so, and no other.
 `--count-s-max` says how long a count may take, and so how soon a log process that hangs is found out.
 """
 
@@ -19,6 +20,7 @@ from typing import cast
 
 import uvloop
 
+from openusher.errors import CommitUnknown, LedgerUnavailable
 from openusher.ledger.base import Decide, Drawn, Ledger, Outcome
 from openusher.model.attempt import Decision, Reason
 from openusher.node import Seams
@@ -50,6 +52,28 @@ class EarlyAnswers:
         return await self._ledger.commit_next(lambda: drawn)
 
 
+class FailingCommits:
+    """A ledger whose commits fail by what they are of. Everything else is the real one's."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._errors: dict[str, Exception] = {
+            "unwritten": LedgerUnavailable("under test"),
+            "unknown": CommitUnknown("under test"),
+            "broken": ValueError("under test"),
+        }
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._ledger, name)
+
+    async def commit_next(self, draw: Callable[[], Drawn]) -> list[Outcome]:
+        drawn = draw()
+        for operation in drawn.operations:
+            if isinstance(operation, Decide) and operation.request.video in self._errors:
+                raise self._errors[operation.request.video]
+        return await self._ledger.commit_next(lambda: drawn)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
@@ -58,6 +82,8 @@ def main() -> None:
     parser.add_argument("--die-at", type=Step)
     parser.add_argument("--after", type=int, default=1)
     parser.add_argument("--answer-early", action="store_true")
+    parser.add_argument("--fail", action="store_true")
+    parser.add_argument("--metrics")
     parser.add_argument("--count-s-max", type=float, default=3.0)
     given = parser.parse_args()
     left = given.after
@@ -76,9 +102,12 @@ def main() -> None:
         ship_rows=50,
         ship_age_s=0.2,
         count_s_max=given.count_s_max,
+        metrics=given.metrics,
     )
 
     def around_ledger(ledger: Ledger) -> Ledger:
+        if given.fail:
+            return cast(Ledger, FailingCommits(ledger))
         return cast(Ledger, EarlyAnswers(ledger)) if given.answer_early else ledger
 
     seams = Seams(on_step=on_step, around_ledger=around_ledger)

@@ -158,7 +158,12 @@ def _of_status(status: int) -> Outcome:
 
 def kind_of(error: BaseException) -> str:
     """The name of an error's class as logs and metrics spell it: `invalid_parameter`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()
+    return name_of(type(error))
+
+
+def name_of(kind: type[BaseException]) -> str:
+    """As `kind_of`, of a class."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def observed_of(scope: _Scope) -> Observed:

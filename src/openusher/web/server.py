@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import resource
 import socket
 from collections.abc import Callable, Generator
@@ -15,12 +16,15 @@ import uvicorn
 from openusher.errors import LedgerUnavailable, SetupError
 from openusher.ledger.folder import ADMIN_SOCKET, short_path
 from openusher.node import Seams, open_node
-from openusher.settings import Settings
+from openusher.settings import Settings, host_and_port
 from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
 from openusher.web.connection import BoundedConnection
 from openusher.web.edges.control import Controller
 from openusher.web.edges.reconcile import Reconciler
+from openusher.web.metrics.exposition import MetricsApp
+from openusher.web.metrics.readings import Readings
+from openusher.web.metrics.requests import RequestTally
 from openusher.web.observed import Observer, each_of, seen, unseen
 from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
 from openusher.web.signals import Signals
@@ -30,6 +34,8 @@ _BACKLOG = 2_048
 _SHUTDOWN_S_MAX = 3
 # What was given up may still say so.
 _LAST_WORDS_S_MAX = 0.5
+
+log = logging.getLogger(__name__)
 
 
 async def serve(
@@ -45,24 +51,37 @@ async def serve(
     _raise_descriptor_limit()
     signals = Signals()
     async with signals, open_node(settings, on_ledger_end=signals.ask_for_lost_ledger, seams=seams) as usher:
-        listening = _listen(settings.host, settings.port)
-        with listening, admin_listener(settings.data) as admin_listening:
+        with contextlib.ExitStack() as opened:
+            listening = opened.enter_context(_listen(settings.host, settings.port, flag="--port"))
+            admin_listening = opened.enter_context(admin_listener(settings.data))
+            requests = RequestTally()
             # Whoever wants to see what is answered stands here.
-            observe = each_of()
-            admin = _Server(http_config(admin_app(usher), settings, observe=observe), lambda: None)
+            observe = each_of(requests.add)
             app = PublicApp(usher, settings)
             beside = (Controller(usher, app.controls), Reconciler(usher, app.shows))
+            metrics = MetricsApp(Readings(usher, settings, requests, kicks=beside[0], reconciled=beside[1]))
+            admin = _Server(http_config(admin_app(usher, metrics.route), settings, observe=observe), lambda: None)
             config = http_config(app, settings, short_way=app.short_way, observe=observe)
             public = _Server(config, lambda: on_ready(_url(listening)))
-            signals.end(public, admin)
-            serving_admin = asyncio.get_running_loop().create_task(admin.serve(sockets=[admin_listening]))
+            others = [(admin, admin_listening)]
+            if settings.metrics is not None:
+                host, port = host_and_port(settings.metrics)
+                metrics_listening = opened.enter_context(_listen(host, port, flag="--metrics"))
+                others.append(
+                    (_Server(http_config(metrics, settings, observe=observe), lambda: None), metrics_listening)
+                )
+                log.info("metrics.listening on %s/metrics", _url(metrics_listening))
+            signals.end(public, *(server for server, _ in others))
+            loop = asyncio.get_running_loop()
+            serving = [loop.create_task(server.serve(sockets=[socket])) for server, socket in others]
             for part in beside:
                 part.start()
             try:
                 await public.serve(sockets=[listening])
             finally:
-                admin.should_exit = True
-                await serving_admin
+                for server, _ in others:
+                    server.should_exit = True
+                await asyncio.gather(*serving)
                 for part in beside:
                     await part.close()
     if signals.ledger_is_lost:
@@ -124,7 +143,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, flag: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -133,7 +152,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.listen(_BACKLOG)
     except OSError as error:
         listening.close()
-        raise SetupError(f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from error
+        raise SetupError(f"cannot listen on {host}:{port}: {error.strerror}; choose another {flag}") from error
     return listening
 
 

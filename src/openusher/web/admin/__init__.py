@@ -6,12 +6,14 @@ One module a subject, each with its routes; answering.py has what they share.
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from openusher.usher import Usher
 from openusher.web.admin import accounts, backup, edges, node, sessions, tickets
 
 
-def admin_app(usher: Usher) -> Starlette:
-    """The admin routes over `usher`. Errors come as `{"error": …}` with the natural status."""
+def admin_app(usher: Usher, *more: Route) -> Starlette:
+    """The admin routes over `usher`, and `more` that a running node has. Errors come as `{"error": …}` with the natural
+    status."""
     parts = (accounts, edges, tickets, sessions, node, backup)
-    return Starlette(routes=[route for part in parts for route in part.routes(usher)])
+    return Starlette(routes=[*more, *(route for part in parts for route in part.routes(usher))])
