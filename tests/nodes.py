@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from openusher.cli.main import app
 from tests.sevuclient import Account, Connection
 
 _START_S_MAX = 60.0
@@ -116,6 +119,14 @@ def usher(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subproce
         cwd=cwd,
         env={**os.environ, "COLUMNS": "200"},
     )
+
+
+def usher_here(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """As `usher`, in this process: a tenth of the time, and a terminal of 80 columns."""
+    done = CliRunner().invoke(app, arguments, input=stdin)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 
 @contextmanager

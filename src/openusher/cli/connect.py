@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from openusher.cli.output import Exit, fail
 from openusher.errors import SetupError
@@ -62,42 +62,80 @@ async def _client_of_running_node(settings: Settings) -> AsyncIterator[httpx.Asy
 async def _client_of_own_node(settings: Settings, *, create: bool, with_log: bool) -> AsyncIterator[httpx.AsyncClient]:
     import httpx
 
+    from openusher.cli.inprocess import AppTransport
     from openusher.node import open_node
     from openusher.web.admin import admin_app
 
     try:
         async with open_node(settings, create=create, with_log=with_log, ships=False) as usher:
-            transport = httpx.ASGITransport(app=admin_app(usher))
+            transport = AppTransport(admin_app(usher))
             async with httpx.AsyncClient(transport=transport, base_url=_BASE_URL, timeout=_TIMEOUT_S) as client:
                 yield client
     except SetupError as error:
         fail(str(error))
 
 
-async def ask(client: httpx.AsyncClient, method: str, path: str, body: Any = None) -> Any:
-    """The answer's content. Ends the command with the node's own words when it refuses."""
+async def ask(
+    client: httpx.AsyncClient, method: str, path: str, body: Any = None, *, put: Callable[[str], str] = str
+) -> Any:
+    """The answer's content. Ends the command with the node's own words when it refuses, or as `put` puts them."""
     import httpx
 
     try:
         answer = await client.request(method, path, json=body)
     except httpx.TransportError as error:
-        fail(f"the node does not answer on its admin socket: {error}; {_STARTING}", Exit.UNREACHABLE)
+        _fail_unreachable(error)
+    return _content(answer, put)
+
+
+async def ask_lines(
+    client: httpx.AsyncClient, method: str, path: str, body: Any, *, put: Callable[[str], str] = str
+) -> AsyncGenerator[list[bytes], None]:
+    """As `ask`, of an answer that comes in lines for as long as it takes: some of them at a time, as they come."""
+    import httpx
+
+    try:
+        async with client.stream(method, path, json=body, timeout=None) as answer:
+            if answer.is_error:
+                await answer.aread()
+                _content(answer, put)
+            rest = b""
+            async for piece in answer.aiter_raw():
+                *lines, rest = (rest + piece).split(b"\n")
+                yield lines
+    except httpx.TransportError as error:
+        _fail_unreachable(error)
+
+
+def _content(answer: httpx.Response, put: Callable[[str], str]) -> Any:
     try:
         content = answer.json()
     except ValueError:
         fail(f"the node failed at this (status {answer.status_code}); its log says why")
     if answer.is_error:
-        fail(content["error"])
+        fail(put(content["error"]))
     return content
 
 
+def _fail_unreachable(error: Exception) -> NoReturn:
+    fail(f"the node does not answer on its admin socket: {error}; {_STARTING}", Exit.UNREACHABLE)
+
+
 def ask_node(
-    settings: Settings, method: str, path: str, body: Any = None, *, create: bool = False, running: bool = False
+    settings: Settings,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    create: bool = False,
+    with_log: bool = False,
+    running: bool = False,
+    put: Callable[[str], str] = str,
 ) -> Any:
     """One question to the admin API, for commands that have no more; ends the command as `admin` and `ask` do."""
 
     async def run() -> Any:
-        async with admin(settings, create=create, running=running) as client:
-            return await ask(client, method, path, body)
+        async with admin(settings, create=create, with_log=with_log, running=running) as client:
+            return await ask(client, method, path, body, put=put)
 
     return asyncio.run(run())

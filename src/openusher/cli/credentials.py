@@ -44,11 +44,11 @@ def read_signer(
     return Signer(cdn, api_key, Secret(read_secret_file(secret_file)))
 
 
-def read_secret_file(path: Path) -> str:
+def read_secret_file(path: Path, *, flag: str = "--secret-file") -> str:
     """The secret in a file, or on stdin for `-`; ends the command on what is empty or unreadable."""
-    secret = (sys.stdin.read() if str(path) == "-" else _read("--secret-file", path)).strip()
+    secret = (sys.stdin.read() if str(path) == "-" else _read(flag, path)).strip()
     if not secret:
-        fail(f"--secret-file {path}: is empty", Exit.USAGE)
+        fail(f"{flag} {path}: is empty", Exit.USAGE)
     return secret
 
 

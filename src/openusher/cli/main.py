@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from openusher import __version__
-from openusher.cli import account, backup, call, check, codes, config, demo, edge, restore, serve, session, status
+from openusher.cli import (
+    account,
+    attempts,
+    backup,
+    call,
+    check,
+    codes,
+    config,
+    demo,
+    edge,
+    restore,
+    serve,
+    session,
+    status,
+)
 from openusher.cli.output import EXITS
 
 app = typer.Typer(
@@ -33,6 +47,7 @@ for name, command, summary in (
 app.add_typer(config.app, name="config", short_help="Show which settings are in force, and from where.")
 app.add_typer(account.app, name="account", short_help="Make and look after accounts.")
 app.add_typer(edge.app, name="edge", short_help="Make and look after edges: media servers that ask.")
+app.add_typer(attempts.app, name="attempts", short_help="Count, list and export attempts.")
 app.add_typer(session.app, name="session", short_help="See who watches now, and end sessions.")
 
 

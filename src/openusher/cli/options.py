@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,9 +31,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a l
 
 def takes_settings(command: Callable[..., None]) -> Callable[..., None]:
     """Give `command` a flag for every setting, made from the settings class, in the place of its `**flags`."""
+    return with_options(command, _setting_flags())
+
+
+def with_options(command: Callable[..., None], options: Iterable[inspect.Parameter]) -> Callable[..., None]:
+    """Give `command` these options in the place of its `**keywords`."""
     own = inspect.signature(command, eval_str=True)
     parameters = [each for each in own.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    parameters += _setting_flags()
+    parameters += options
     # typer reads both.
     command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in parameters}

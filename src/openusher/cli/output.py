@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 
 class Exit(IntEnum):
@@ -36,16 +37,28 @@ def fail(message: str, status: Exit = Exit.FAILED) -> NoReturn:
     raise typer.Exit(status)
 
 
+def plain(text: str) -> str:
+    """`text` with all that does not print as itself spelt out, as `\\x1b` or `\\u202e`: what a viewer sent must not
+    move a terminal's cursor, colour what follows, or turn around what stands beside it."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def json_line(content: Any) -> str:
+    """`content` as JSON on one line, in which as little is raw as in `plain`."""
+    text = json.dumps(content, ensure_ascii=False)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def print_json(content: Any) -> None:
     """One object on one line, for programs."""
-    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_line(content) + "\n")
 
 
 def print_fields(fields: dict[str, Any]) -> None:
     """Name and value, one a line. Not a table: those cut what is too long, and a secret is shown only once."""
     width = max(map(len, fields))
     for name, value in fields.items():
-        out.print(f"{name:<{width}}  {value}", markup=False)
+        out.print(f"{name:<{width}}  {plain(str(value))}", markup=False)
 
 
 def print_table(columns: list[str], rows: list[list[Any]], *, title: str = "", whole: tuple[str, ...] = ()) -> None:
@@ -55,5 +68,5 @@ def print_table(columns: list[str], rows: list[list[Any]], *, title: str = "", w
         # By default it would be cut, and what is cut cannot be given to the next command.
         table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+        table.add_row(*(Text(plain(str(cell))) for cell in row))
     out.print(table)

@@ -52,11 +52,7 @@ class GroupAttempts(msgspec.Struct, frozen=True, kw_only=True):
 def read_errorlog(parameters: Parameters, *, cdn: int, now_s: int) -> ListAttempts:
     """Read sevu.errorlog. `limit` left out or 0 is 100. `before_id` and `after_id` page without skipping or repeating
     while attempts arrive. Raises InvalidParameter."""
-    search = msgspec.structs.replace(
-        read_search(parameters, now_s=now_s),
-        before_id=parameters.whole("before_id"),
-        after_id=parameters.whole("after_id"),
-    )
+    search = within_ids(read_search(parameters, now_s=now_s), parameters)
     limit, seek = read_page(parameters)
     return ListAttempts(search=search, limit=limit, seek=seek)
 
@@ -94,6 +90,12 @@ def read_search(parameters: Parameters, *, now_s: int) -> AttemptFilter:
         from_ms=max(from_s) * 1_000 if from_s else None,
         before_ms=None if before_s is None else before_s * 1_000,
     )
+
+
+def within_ids(search: AttemptFilter, parameters: Parameters) -> AttemptFilter:
+    """`search` with `before_id` and `after_id`. Raises InvalidParameter."""
+    before_id, after_id = parameters.whole("before_id"), parameters.whole("after_id")
+    return msgspec.structs.replace(search, before_id=before_id, after_id=after_id)
 
 
 def _read_reason(parameters: Parameters) -> Reason | None:

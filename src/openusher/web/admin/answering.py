@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from openusher.errors import AlreadyExists, CallerError, CommitUnknown, InvalidParameter, NotAuthorised, UsherError
@@ -17,17 +18,42 @@ from openusher.sevu.parameters import Parameters
 from openusher.usher import Usher
 from openusher.web.observed import Observed, observed_of
 
+NDJSON = "application/x-ndjson"
+
 Handler = Callable[[Request], Awaitable[Any]]
 
 
 def route(method: str, path: str, handler: Handler) -> Route:
     """Answer with what `handler` returns, as JSON; or with why not."""
+    return _route(method, path, handler, lambda content: _json(content, 200))
 
+
+def stream(method: str, path: str, handler: Callable[[Request], Awaitable[AsyncGenerator[bytes, None]]]) -> Route:
+    """As `route`, of an answer in pieces, which together are lines of JSON. Why it ends early is told in a last line,
+    as `{"error": …}`: the status has been sent by then. Pieces must end with a line where that can happen."""
+    return _route(method, path, handler, lambda pieces: StreamingResponse(_told(pieces), media_type=NDJSON))
+
+
+async def _told(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pieces):
+        try:
+            async for piece in pieces:
+                yield piece
+        except UsherError as error:
+            yield line({"error": str(error)})
+
+
+def line(content: Any) -> bytes:
+    """A line of an answer in pieces."""
+    return msgspec.json.encode(content) + b"\n"
+
+
+def _route(method: str, path: str, handler: Handler, respond: Callable[[Any], Response]) -> Route:
     async def answer(request: Request) -> Response:
         observed = observed_of(request.scope)
         observed.route = path
         try:
-            return _json(await handler(request), 200)
+            return respond(await handler(request))
         except msgspec.DecodeError as error:
             return _refused(InvalidParameter("body", str(error)), observed)
         except UsherError as error:

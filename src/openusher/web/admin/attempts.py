@@ -1,0 +1,82 @@
+"""Attempts: counted, listed and exported, of any account."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from openusher.exporting import Cut
+from openusher.sevu.attempts import (
+    CountAttempts,
+    attempt_members,
+    count_members,
+    groups_members,
+    read_errorcount,
+    read_errorlog,
+    read_search,
+    within_ids,
+)
+from openusher.usher import Usher
+from openusher.web.admin.answering import known_cdn_of, line, parameters_of, route, stream
+
+# A page of an export is tens of megabytes. Sent at once it would hold up whoever else is answered.
+_PIECE_BYTES = 256 * 1024
+
+
+def routes(usher: Usher) -> list[Route]:
+    attempts = _Attempts(usher)
+    return [
+        route("POST", "/accounts/{cdn:int}/attempts/count", attempts.count),
+        route("POST", "/accounts/{cdn:int}/attempts/list", attempts.list),
+        stream("POST", "/accounts/{cdn:int}/attempts/export", attempts.export),
+    ]
+
+
+class _Attempts:
+    def __init__(self, usher: Usher) -> None:
+        self._usher = usher
+
+    async def count(self, request: Request) -> dict[str, Any]:
+        """The parameters of sevu.errorcount, `before_id` and `after_id`; its answer."""
+        parameters = await parameters_of(request)
+        cdn = known_cdn_of(request, self._usher)
+        asked = read_errorcount(parameters, cdn=cdn, now_s=self._now_s)
+        search = within_ids(asked.search, parameters)
+        if isinstance(asked, CountAttempts):
+            return count_members(asked, await self._usher.searching.count(cdn, search))
+        found = await self._usher.searching.group(cdn, search, asked.by, seek=asked.seek, limit=asked.limit)
+        return groups_members(asked, found.groups, group_count=found.group_count, total=found.total)
+
+    async def list(self, request: Request) -> list[dict[str, Any]]:
+        """The parameters of sevu.errorlog; its rows."""
+        parameters = await parameters_of(request)
+        cdn = known_cdn_of(request, self._usher)
+        asked = read_errorlog(parameters, cdn=cdn, now_s=self._now_s)
+        found = await self._usher.searching.newest(cdn, asked.search, seek=asked.seek, limit=asked.limit)
+        return [attempt_members(attempt) for attempt in found]
+
+    async def export(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """The filters of sevu.errorlog. First a line with the cut, then the rows as the stores write them, and last, if
+        they are all there, a line with how many they are."""
+        parameters = await parameters_of(request)
+        cdn = known_cdn_of(request, self._usher)
+        search = within_ids(read_search(parameters, now_s=self._now_s), parameters)
+        cut = await self._usher.exporting.cut(cdn, search)
+        return _pieces(cut, self._usher.exporting.rows(cdn, search, cut))
+
+    @property
+    def _now_s(self) -> int:
+        return self._usher.wall_ms // 1_000
+
+
+async def _pieces(cut: Cut, pages: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield line(cut)
+    async with aclosing(pages):
+        async for page in pages:
+            for begin in range(0, len(page), _PIECE_BYTES):
+                yield page[begin : begin + _PIECE_BYTES]
+    yield line({"exported": cut.attempts})
