@@ -59,7 +59,7 @@ async def fill(data: Path, log: LogKind, *, cdn: int, attempts: int, progress: P
             stack.push_async_callback(attempt_log.close)
             await attempt_log.start()
             filling.ship_to(attempt_log)
-        (edge,) = (edge for edge in (await ledger.directory()).edge_by_digest.values() if edge.cdn == cdn)
+        (edge,) = (edge for edge in (await ledger.directory()).edges.values() if edge.cdn == cdn)
         await filling.commit(Issue(ticket=traffic.ticket(n, cdn=cdn)) for n in range(tickets))
         revoked = (n for n in range(tickets) if traffic.is_revoked(n))
         await filling.commit(Revoke(cdn=cdn, key=traffic.key(n)) for n in revoked)

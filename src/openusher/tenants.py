@@ -6,13 +6,19 @@ import asyncio
 import logging
 import secrets
 import string
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from openusher.errors import InvalidParameter, NotAuthorised, StoreError
+from openusher.errors import CommitUnknown, InvalidParameter, NotAuthorised, StoreError
 from openusher.ledger.base import Directory, Ledger, NewAccount
 from openusher.model.account import Account, ApiKey, Edge, Secret, is_published, token_digest
 from openusher.model.edge import EdgeKind
+
+T = TypeVar("T")
 
 _READ_AGAIN_TIMES = 5
 _READ_AGAIN_S = 0.1
@@ -30,13 +36,19 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
     edge_token: Secret
 
 
-class Tenants:
-    """The accounts of a node, all in memory; `_directory` is to be read from the ledger at the start."""
+class Tenants(ABC):
+    """The accounts of a node, all in memory; `_read_directory` is to be awaited at the start."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, *, clock_ms: Callable[[], int]) -> None:
         self._ledger = ledger
-        self._directory = Directory(accounts={}, api_keys={}, edge_by_digest={}, cookie_keys=[])
+        self._token_clock_ms = clock_ms
         self._changing_accounts = asyncio.Lock()
+        self._know(Directory(accounts={}, api_keys={}, edges={}, old_tokens=[], cookie_keys=[]))
+
+    @abstractmethod
+    async def end_refused(self) -> int:
+        """End the sessions that edges have opened which were revoked since, or whose accounts were disabled. Returns
+        how many there were. Raises StoreError: the rest ends later."""
 
     # Who asks
 
@@ -48,11 +60,24 @@ class Tenants:
         return key
 
     def edge(self, token: str) -> Edge:
-        """The edge that this token lets ask. Raises NotAuthorised: unknown, or its account is disabled."""
-        edge = self._directory.edge_by_digest.get(token_digest(token))
-        if edge is None or not self._directory.accounts[edge.cdn].active:
+        """The edge of this token. Where its account is disabled it may ask nothing, but still tells the end of what it
+        has begun: `is_served` says so. Raises NotAuthorised: unknown, or revoked."""
+        edge = self._edge_by_digest.get(token_digest(token)) or self._edge_of_old(token)
+        if edge is None:
             raise NotAuthorised("no such edge token")
         return edge
+
+    def is_served(self, cdn: int) -> bool:
+        """Whether this account is active."""
+        return self._directory.accounts[cdn].active
+
+    def _edge_of_old(self, token: str) -> Edge | None:
+        """The edge of a token that was replaced and is still good."""
+        digest, now_ms = token_digest(token), self._token_clock_ms()
+        for old in self._directory.old_tokens:
+            if old.digest == digest and now_ms < old.until_ms:
+                return self._directory.edges[old.edge]
+        return None
 
     # Accounts
 
@@ -66,7 +91,7 @@ class Tenants:
         if secret is not None and is_published(secret) and not await self._ledger.is_demo():
             raise InvalidParameter("secret", "is the one printed in ScaleEngine's documentation; take your own")
         secret = secret or Secret(secrets.token_hex(32))
-        api_key = api_key or "".join(secrets.choice(_KEY_ALPHABET) for _ in range(32))
+        api_key = api_key or _drawn_key()
         token = Secret(secrets.token_urlsafe(32))
         wanted = NewAccount(
             name=name,
@@ -75,62 +100,128 @@ class Tenants:
             edge_name="default",
             edge_token_digest=token_digest(token.reveal()),
         )
-        async with self._changing_accounts:
-            account = await self._ledger.create_account(wanted)
-            await self._read_directory(account, ApiKey(api_key=api_key, cdn=account.cdn, secret=secret))
+
+        def known(directory: Directory, account: Account) -> Directory:
+            # The edge has its number from the ledger, and is known with the next reading.
+            key = replace(wanted.key, cdn=account.cdn)
+            return replace(
+                directory,
+                accounts={**directory.accounts, account.cdn: account},
+                api_keys={**directory.api_keys, api_key: key},
+            )
+
+        account = await self._change(lambda: self._ledger.create_account(wanted), known)
         return Credentials(account=account, api_key=api_key, secret=secret, edge_token=token)
 
-    async def set_account_active(self, cdn: int, *, active: bool) -> None:
-        """Disable or enable an account, at once. Raises NotAuthorised for an unknown cdn."""
-        async with self._changing_accounts:
-            await self._ledger.set_account_active(cdn, active=active)
-            account = self._directory.accounts.get(cdn)
-            await self._read_directory(msgspec.structs.replace(account, active=active) if account else None)
+    async def set_account_active(self, cdn: int, *, active: bool) -> int:
+        """Disable or enable an account, at once; a disabled one's sessions end. Returns how many did. Raises
+        NotAuthorised for an unknown cdn."""
+
+        def known(directory: Directory, _: None) -> Directory:
+            account = replace(directory.accounts[cdn], active=active)
+            return replace(directory, accounts={**directory.accounts, cdn: account})
+
+        await self._change(lambda: self._ledger.set_account_active(cdn, active=active), known)
+        return 0 if active else await self.end_refused()
 
     def accounts(self) -> list[Account]:
         return sorted(self._directory.accounts.values(), key=lambda account: account.cdn)
 
     async def add_api_key(self, cdn: int) -> ApiKey:
-        """A second key for an account, so that a site can change keys without a gap. Raises NotAuthorised."""
+        """Another key for an account, so that a site can change keys without a gap. Raises NotAuthorised."""
         if cdn not in self._directory.accounts:
             raise NotAuthorised(f"there is no account with cdn {cdn}")
-        name = "".join(secrets.choice(_KEY_ALPHABET) for _ in range(32))
-        key = ApiKey(api_key=name, cdn=cdn, secret=Secret(secrets.token_hex(32)))
-        async with self._changing_accounts:
-            await self._ledger.add_api_key(key)
-            await self._read_directory(None, key)
+        key = ApiKey(api_key=_drawn_key(), cdn=cdn, secret=Secret(secrets.token_hex(32)))
+        await self._change(
+            lambda: self._ledger.add_api_key(key),
+            lambda directory, _: replace(directory, api_keys={**directory.api_keys, key.api_key: key}),
+        )
         return key
 
+    # Edges
+
     def edges(self) -> list[Edge]:
-        return sorted(self._directory.edge_by_digest.values(), key=lambda edge: edge.number)
+        """Those that ask, and those that were revoked."""
+        return sorted(self._directory.edges.values(), key=lambda edge: edge.number)
+
+    def old_token_until_ms(self, edge: Edge) -> int:
+        """Until when a token is good that was replaced; 0 where there is none."""
+        of_edge = (old.until_ms for old in self._directory.old_tokens if old.edge == edge.number)
+        until_ms = max(of_edge, default=0)
+        return until_ms if until_ms > self._token_clock_ms() else 0
 
     async def create_edge(self, cdn: int, *, kind: EdgeKind, name: str, options: dict[str, str]) -> tuple[Edge, Secret]:
         """An edge and its token, which is kept nowhere. Raises AlreadyExists, NotAuthorised."""
         token = Secret(secrets.token_urlsafe(32))
         digest = token_digest(token.reveal())
         wanted = Edge(number=0, cdn=cdn, name=name, token_digest=digest, kind=kind, options=options)
-        async with self._changing_accounts:
-            edge = await self._ledger.create_edge(wanted)
-            await self._read_directory(None)
+        edge = await self._change(
+            lambda: self._ledger.create_edge(wanted),
+            lambda directory, made: replace(directory, edges={**directory.edges, made.number: made}),
+        )
         return edge, token
 
-    async def _read_directory(self, account: Account | None, key: ApiKey | None = None) -> None:
-        """After a commit, under its lock: a reading begun before another's commit must not be the last one kept.
+    async def change_edge(self, edge: Edge, *, name: str, options: dict[str, str]) -> Edge:
+        """Name an edge anew and set it so, at once. Raises AlreadyExists for a name that the account has given."""
+        return await self._change_edge(replace(edge, name=name, options=options))
 
-        What was committed holds, so it is known here even where the ledger cannot be read: then as `account` and
-        `key`. A new edge has its number from the ledger, and is known with the next reading.
+    async def rotate_edge(self, edge: Edge, *, grace_s: int) -> tuple[Edge, Secret]:
+        """Give an edge a new token, which is kept nowhere; those before it are good for `grace_s` from now at most."""
+        token = Secret(secrets.token_urlsafe(32))
+        old_until_ms = self._token_clock_ms() + grace_s * 1_000
+        changed = replace(edge, token_digest=token_digest(token.reveal()))
+        return await self._change_edge(changed, old_until_ms=old_until_ms), token
+
+    async def revoke_edge(self, edge: Edge) -> int:
+        """Refuse an edge's tokens for ever, at once, and end its sessions, which it could tell no end of any more.
+        Returns how many there were; one revoked before is no fault."""
+        if not edge.revoked_s:
+            await self._change_edge(replace(edge, revoked_s=self._token_clock_ms() // 1_000))
+        return await self.end_refused()
+
+    async def _change_edge(self, edge: Edge, *, old_until_ms: int = 0) -> Edge:
+        def known(directory: Directory, _: None) -> Directory:
+            # An old token that is not known here is refused, and known with the next reading.
+            kept = [old for old in directory.old_tokens if old.edge != edge.number]
+            return replace(directory, edges={**directory.edges, edge.number: edge}, old_tokens=kept)
+
+        await self._change(lambda: self._ledger.change_edge(edge, old_until_ms=old_until_ms), known)
+        return edge
+
+    # What is known of them
+
+    async def _change(self, commit: Callable[[], Awaitable[T]], known: Callable[[Directory, T], Directory]) -> T:
+        """Commit a change and know it. What was committed holds, also where the ledger cannot be read then: `known`
+        says what the directory has become by it.
+
+        Under a lock: a reading begun before another's commit must not be the last one kept.
         """
+        async with self._changing_accounts:
+            try:
+                result = await commit()
+            except CommitUnknown:
+                await self._read_directory()
+                raise
+            if not await self._read_directory():
+                self._know(known(self._directory, result))
+            return result
+
+    async def _read_directory(self) -> bool:
+        """Whether it could be read. To be called under the lock."""
         for _ in range(_READ_AGAIN_TIMES):
             try:
-                self._directory = await self._ledger.directory()
-                return
+                self._know(await self._ledger.directory())
             except StoreError as error:
                 log.warning("directory.unread: %s", error)
                 await asyncio.sleep(_READ_AGAIN_S)
-        known = self._directory
-        self._directory = Directory(
-            accounts={**known.accounts, account.cdn: account} if account else known.accounts,
-            api_keys={**known.api_keys, key.api_key: key} if key else known.api_keys,
-            edge_by_digest=known.edge_by_digest,
-            cookie_keys=known.cookie_keys,
-        )
+            else:
+                return True
+        return False
+
+    def _know(self, directory: Directory) -> None:
+        self._directory = directory
+        self._edge_by_digest = {edge.token_digest: edge for edge in directory.edges.values() if not edge.revoked_s}
+
+
+def _drawn_key() -> str:
+    return "".join(secrets.choice(_KEY_ALPHABET) for _ in range(32))

@@ -9,6 +9,8 @@ import secrets
 import time
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from openusher.attemptlog.base import AttemptLog
 from openusher.backup.staging import Staging
 from openusher.connecting import Connecting
@@ -18,17 +20,18 @@ from openusher.errors import (
     CommitUnknown,
     LogDamaged,
     LogUnavailable,
+    StoreError,
     UnknownTicket,
 )
 from openusher.exporting import Exporting
 from openusher.gate import Gate, GateTally
-from openusher.ledger.base import Issue, Ledger, LedgerStats, LedgerTally, PayKicks, Revoke
+from openusher.ledger.base import Issue, Ledger, LedgerStats, LedgerTally, PayKicks, Revoke, SeeSessions
 from openusher.model.account import Secret
 from openusher.model.attempt import AttemptRequest, Decision
-from openusher.model.session import SESSION_LIMITS, Session, SessionFilter, SessionLimits, Watched
+from openusher.model.session import SESSION_LIMITS, EndedBy, Session, SessionFilter, SessionLimits, Watched
 from openusher.model.ticket import NewTicket, Ticket
 from openusher.searching import COUNT_WAIT_S_MAX, Searching
-from openusher.sessionbook import SessionBook
+from openusher.sessionbook import Live, SessionBook
 from openusher.sevu.dates import format_instant
 from openusher.shipper import Shipper
 from openusher.tenants import Credentials as Credentials
@@ -37,7 +40,8 @@ from openusher.watching import Watching
 
 # A clock that is put right in small steps is no fault.
 _CLOCK_AHEAD_S_MAX = 60
-
+# Between two tries at ending sessions that nobody may ask about any more.
+_END_AGAIN_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +66,7 @@ class Usher(Tenants):
         session_limits: SessionLimits = SESSION_LIMITS,
         count_wait_s_max: float = COUNT_WAIT_S_MAX,
     ) -> None:
-        super().__init__(ledger)
+        super().__init__(ledger, clock_ms=lambda: self.clock_ms)
         self._log = attempt_log
         self._gate = gate
         self.shipper = shipper
@@ -90,7 +94,7 @@ class Usher(Tenants):
     async def start(self, *, ships: bool = True) -> None:
         """Without `ships`, attempts stay where they are."""
         clock_ms = self._ledger.clock_ms
-        self._directory = await self._ledger.directory()
+        self._know(await self._ledger.directory())
         if ships:
             self._gate.tally.last_attempt = (await self._ledger.stats()).last_attempt_id
             await self._load_sessions(clock_ms=clock_ms)
@@ -101,10 +105,12 @@ class Usher(Tenants):
     async def _load_sessions(self, *, clock_ms: int) -> None:
         if not self._directory.cookie_keys:
             await self._ledger.add_cookie_key(Secret(secrets.token_hex(32)))
-            self._directory = await self._ledger.directory()
+            self._know(await self._ledger.directory())
         self.watching.book.sign_with(self._directory.cookie_keys)
         await self.watching.load(clock_ms=clock_ms, now_ms=self.clock_ms)
         self.watching.start()
+        if self._refused():
+            self.watching.run(self._end_refused_on())
 
     async def close(self) -> None:
         """Answer what is waiting, then stop. Attempts not yet shipped stay in the ledger."""
@@ -187,7 +193,7 @@ class Usher(Tenants):
 
     def sessions(self, cdn: int, search: SessionFilter) -> list[Watched]:
         """The account's live sessions that match, newest first."""
-        names = {edge.number: edge.name for edge in self._directory.edge_by_digest.values()}
+        names = {edge.number: edge.name for edge in self.edges()}
         book, now_ms = self.watching.book, self.clock_ms
         return [
             Watched(
@@ -221,9 +227,11 @@ class Usher(Tenants):
 
     async def rotate_cookie_key(self) -> None:
         """Sign cookies by a new key; those that older ones signed stay good, so that nobody is logged out."""
-        async with self._changing_accounts:
-            await self._ledger.add_cookie_key(Secret(secrets.token_hex(32)))
-            await self._read_directory(None)
+        key = Secret(secrets.token_hex(32))
+        await self._change(
+            lambda: self._ledger.add_cookie_key(key),
+            lambda directory, _: replace(directory, cookie_keys=[key, *directory.cookie_keys]),
+        )
         self.watching.book.sign_with(self._directory.cookie_keys)
 
     async def kick(self, cdn: int, search: SessionFilter) -> int:
@@ -236,6 +244,45 @@ class Usher(Tenants):
             await self.watching.kick(lives)
             kicked += len(lives)
         return kicked
+
+    async def end_refused(self) -> int:
+        """See `Tenants`."""
+        try:
+            return await self._end_refused()
+        except StoreError:
+            self.watching.run(self._end_refused_on())
+            raise
+
+    async def _end_refused_on(self) -> None:
+        while True:
+            try:
+                await self._end_refused()
+                return
+            except StoreError as error:
+                log.warning("sessions.not_ended: %s", error)
+                await asyncio.sleep(_END_AGAIN_S)
+
+    async def _end_refused(self) -> int:
+        # Starts that were asked for before have opened theirs once this is answered.
+        await self._gate.see_to(SeeSessions([]))
+        ended = 0
+        for by, lives in self._refused().items():
+            await self.watching.end(lives, by)
+            ended += len(lives)
+        return ended
+
+    def _refused(self) -> dict[EndedBy, list[Live]]:
+        """The live sessions that nobody may ask about any more, by what ends them."""
+        directory = self._directory
+        revoked = {edge.number for edge in directory.edges.values() if edge.revoked_s}
+        disabled = {account.cdn for account in directory.accounts.values() if not account.active}
+        found: dict[EndedBy, list[Live]] = {}
+        for live in self.watching.book.all() if revoked or disabled else ():
+            if live.session.edge in revoked:
+                found.setdefault(EndedBy.EDGE_REVOKED, []).append(live)
+            elif live.session.cdn in disabled:
+                found.setdefault(EndedBy.DISABLED, []).append(live)
+        return found
 
     async def owed_kicks(self, *, after: int, limit: int) -> list[Session]:
         """Sessions that were ended here and whose media servers are to drop their connections, numbered above `after`,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from msgspec.structs import replace
 
 from openusher.errors import AlreadyExists, NotAuthorised
-from openusher.ledger.base import Ledger, NewAccount
+from openusher.ledger.base import Decide, Ledger, NewAccount
 from openusher.model.account import Account, ApiKey, Edge, Secret, token_digest
-from tests.conformance.asking import new_account
+from tests.conformance.asking import NOON_MS, new_account, request
 from tests.conformance.ledgers import LedgerBench
 
 pytestmark = pytest.mark.anyio
@@ -26,12 +29,14 @@ async def test_an_account_is_kept_with_its_key_and_its_edge(bench: LedgerBench) 
     kept = await ledger.directory()
     await ledger.close()
 
-    assert made == Account(cdn=9, name="Straße %_'\"\\ 😀")
+    now_s = made.created_s
+    assert abs(now_s - time.time()) < 60
+    assert made == Account(cdn=9, name="Straße %_'\"\\ 😀", created_s=now_s)
     assert kept.accounts == {9: made}
-    assert kept.api_keys == {"KEY9": ApiKey(api_key="KEY9", cdn=9, secret=Secret("s"))}
+    assert kept.api_keys == {"KEY9": ApiKey(api_key="KEY9", cdn=9, secret=Secret("s"), created_s=now_s)}
+    ((number, edge),) = kept.edges.items()
     digest = token_digest("token of 9")
-    number = kept.edge_by_digest[digest].number
-    assert kept.edge_by_digest == {digest: Edge(number=number, cdn=9, name="default", token_digest=digest)}
+    assert edge == Edge(number=number, cdn=9, name="default", token_digest=digest, created_s=now_s)
     assert number > 0
 
 
@@ -58,7 +63,8 @@ async def test_without_a_number_an_account_gets_one_of_its_own(ledger: Ledger) -
 
     assert len(set(numbers) | {1, 2}) == 5
     assert [kept.api_keys[f"K{n}"].cdn for n in range(3)] == numbers
-    assert [kept.edge_by_digest[token_digest(f"t{n}")].cdn for n in range(3)] == numbers
+    cdn_by_digest = {edge.token_digest: edge.cdn for edge in kept.edges.values()}
+    assert [cdn_by_digest[token_digest(f"t{n}")] for n in range(3)] == numbers
 
 
 async def test_a_number_that_is_drawn_is_free_and_none_above_the_largest_that_may_be_given(ledger: Ledger) -> None:
@@ -112,3 +118,80 @@ async def test_a_refusal_names_what_is_taken_and_shows_no_secret(ledger: Ledger)
 
     assert "secret of 1" not in str(refused.value)
     assert token_digest("token of 1") not in str(refused.value)
+
+
+# --- edges ----------------------------------------------------------------------------------------------------------
+
+
+async def an_edge(ledger: Ledger, name: str, *, cdn: int = 1) -> Edge:
+    wanted = Edge(number=0, cdn=cdn, name=name, token_digest=f"digest of {name}", kind="nginx", options={"root": "/a"})
+    return await ledger.create_edge(wanted)
+
+
+async def test_an_edge_is_changed_as_a_whole_and_alone(bench: LedgerBench) -> None:
+    ledger = await bench.open()
+    await ledger.create_account(new_account(1))
+    made, other = await an_edge(ledger, "made"), await an_edge(ledger, "other")
+    changed = replace(made, name="changed", options={"root": "/b", "path": "x\ny"})
+    await ledger.change_edge(changed, old_until_ms=0)
+    await ledger.close()
+    ledger = await bench.open()
+    kept = await ledger.directory()
+    await ledger.close()
+
+    assert (kept.edges[made.number], kept.edges[other.number]) == (changed, other)
+    assert kept.old_tokens == []
+
+
+async def test_a_name_that_another_edge_of_the_account_has_is_refused(ledger: Ledger) -> None:
+    made, other, foreign = (
+        await an_edge(ledger, "made"),
+        await an_edge(ledger, "other"),
+        await an_edge(ledger, "foreign", cdn=2),
+    )
+    before = await ledger.directory()
+    with pytest.raises(AlreadyExists, match="name: another edge of this account has it"):
+        await ledger.change_edge(replace(made, name=other.name), old_until_ms=0)
+    with pytest.raises(NotAuthorised, match="no edge 99"):
+        await ledger.change_edge(replace(made, number=99), old_until_ms=0)
+
+    assert await ledger.directory() == before
+    await ledger.change_edge(replace(made, name=foreign.name), old_until_ms=0)
+
+
+async def test_the_name_of_a_revoked_edge_may_be_given_again(ledger: Ledger) -> None:
+    made = await an_edge(ledger, "made")
+    await ledger.change_edge(replace(made, revoked_s=5), old_until_ms=0)
+    again = await ledger.create_edge(replace(made, token_digest="another"))
+    kept = (await ledger.directory()).edges
+
+    assert (kept[made.number].revoked_s, kept[again.number].revoked_s) == (5, 0)
+    assert again.number > made.number
+
+
+async def test_old_tokens_are_kept_as_long_as_the_newest_rotation_says_at_most(ledger: Ledger) -> None:
+    """A token in wrong hands is rotated at once, whatever grace an earlier rotation gave."""
+    await ledger.commit_batch([Decide(request(1))], now_ms=1_000)
+    made = await an_edge(ledger, "made")
+    kept = []
+    for n, until_ms in enumerate((5_000, 9_000, 3_000, 1_000)):
+        await ledger.change_edge(replace(made, token_digest=f"token {n}"), old_until_ms=until_ms)
+        kept.append({old.digest: old.until_ms for old in (await ledger.directory()).old_tokens})
+        assert {old.edge for old in (await ledger.directory()).old_tokens} <= {made.number}
+
+    first = made.token_digest
+    assert kept == [
+        {first: 5_000},
+        {first: 5_000, "token 0": 9_000},
+        {first: 3_000, "token 0": 3_000, "token 1": 3_000},
+        {},
+    ]
+
+
+async def test_a_revoked_edge_has_no_old_tokens(ledger: Ledger) -> None:
+    made = await an_edge(ledger, "made")
+    rotated = replace(made, token_digest="new")
+    await ledger.change_edge(rotated, old_until_ms=NOON_MS)
+    await ledger.change_edge(replace(rotated, revoked_s=5), old_until_ms=0)
+
+    assert (await ledger.directory()).old_tokens == []

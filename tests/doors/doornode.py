@@ -77,6 +77,12 @@ class DoorNode:
         got = await self._client.post(url, content=body, headers=headers)
         return Answer(got.status_code, got.content, dict(got.headers))
 
+    async def ask_plainly(self, body: bytes, *, token: str | None = None) -> Answer:
+        """A question to the plain door."""
+        bearer = {"authorization": f"Bearer {self.token if token is None else token}"}
+        got = await self._client.post("/v1/authorize", content=body, headers=bearer)
+        return Answer(got.status_code, got.content, dict(got.headers))
+
     async def issue(self, key: str, *, password: str = "", **rules: Any) -> None:
         """A ticket that opens everything unless told otherwise; its pass is the key's own."""
         await self.usher.issue_ticket(ticket(CDN, key, password=password or f"pass-of-{key}", **rules))

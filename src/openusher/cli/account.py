@@ -74,13 +74,14 @@ def list_accounts(data: Data = None, as_json: AsJson = False) -> None:
 
 @app.command("disable", short_help="Refuse an account everywhere.", epilog=EXITS)
 def disable(cdn: Cdn, data: Data = None) -> None:
-    """Refuse an account everywhere from now on: code 0001 at the API, status 401 at the door. Its rows stay.
+    """Refuse an account everywhere from now on: code 0001 at the API, status 401 at the door. The sessions of its
+    viewers end, and what plays over a connection is dropped where it can be. What is recorded of it stays.
 
     \b
     Example: usher account disable 158
     """
-    ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/disable")
-    out.print(f"Account {cdn} is disabled.")
+    ended = ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/disable")["sessions_ended"]
+    out.print(f"Account {cdn} is disabled; {ended} session{'' if ended == 1 else 's'} ended.")
 
 
 @app.command("enable", epilog=EXITS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,6 +53,18 @@ def _setting_flags() -> Iterator[inspect.Parameter]:
         text = f"{field.description}  [env var: {variable_of(name)}{default}]"
         option = Annotated[type_of(field) | None, typer.Option(flag, help=text, show_default=False)]  # type: ignore[valid-type]
         yield inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_SPAN_S = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds_of(flag: str, text: str) -> int:
+    """A span of time such as 90, 15m, 24h or 7d; ends the command on what is none."""
+    read = re.fullmatch(r"([0-9]{1,9})([smhd]?)", text)
+    if read is None:
+        fail(f'{flag}: cannot take "{text}"; give seconds, or a number with m, h or d, such as 24h', Exit.USAGE)
+    return int(read[1]) * _SPAN_S[read[2]]
 
 
 def settings_of(**flags: Any) -> Settings:

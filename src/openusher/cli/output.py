@@ -49,6 +49,17 @@ def json_line(content: Any) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
+def confirm(question: str, *, yes: bool) -> None:
+    """Before what cannot be undone: ask on the terminal; where there is none --yes has to be given. Ends the command
+    where the answer is no."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} There is nobody to ask here: give --yes", Exit.USAGE)
+    if not typer.confirm(question, err=True):
+        fail("nothing was changed", Exit.NO)
+
+
 def print_json(content: Any) -> None:
     """One object on one line, for programs."""
     sys.stdout.write(json_line(content) + "\n")

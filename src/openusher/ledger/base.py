@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from openusher.errors import CallerError
-from openusher.model.account import Account, ApiKey, Edge, Secret
+from openusher.model.account import Account, ApiKey, Edge, OldToken, Secret
 from openusher.model.attempt import Attempt, AttemptRequest, Decision, Reason
 from openusher.model.block import Block, Horizon
 from openusher.model.discreet import Discreet
@@ -96,12 +96,13 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Directory(msgspec.Struct, frozen=True, kw_only=True):
-    """All accounts, API keys, edges and keys of cookies, the newest first: small, kept in memory by a node, read again
-    after each change."""
+    """All accounts, API keys, edges by number with the tokens that newer ones have replaced, and keys of cookies, the
+    newest first: small, kept in memory by a node, read again after each change."""
 
     accounts: dict[int, Account]
     api_keys: dict[str, ApiKey]
-    edge_by_digest: dict[str, Edge]
+    edges: dict[int, Edge]
+    old_tokens: list[OldToken]
     cookie_keys: list[Secret]
 
 
@@ -247,6 +248,12 @@ class Ledger(Protocol):
     async def create_edge(self, edge: Edge) -> Edge:
         """Make an edge, whose number is given out here. Raises AlreadyExists for a name that the account has given,
         NotAuthorised for an unknown cdn."""
+        ...
+
+    async def change_edge(self, edge: Edge, *, old_until_ms: int) -> None:
+        """Let the edge of this number be as this one, for ever revoked where that has a `revoked_s`. Where its token is
+        another, those before it are good until `old_until_ms` at the most. Raises AlreadyExists for a name that the
+        account has given, NotAuthorised for an unknown number."""
         ...
 
     async def add_cookie_key(self, secret: Secret) -> None:

@@ -45,19 +45,24 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     cdn: int
     name: str
     active: bool = True
+    created_s: int = 0
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A public key and the secret that signs its commands. An account may have several, for rotation."""
+    """A public key and the secret that signs its commands. An account may have several, for rotation. `used_s` is when
+    it signed last, to the minute; 0: never."""
 
     api_key: str
     cdn: int
     secret: Secret
+    created_s: int = 0
+    used_s: int = 0
 
 
 class Edge(msgspec.Struct, frozen=True, kw_only=True):
     """A media server or proxy that asks. Only the SHA-256 of its token is kept. `kind` says how it asks, `options` how
-    it is set (model/edge.py)."""
+    it is set (model/edge.py). One that was revoked (`revoked_s`) lets nobody ask any more; attempts and sessions name
+    it."""
 
     number: int
     cdn: int
@@ -65,6 +70,16 @@ class Edge(msgspec.Struct, frozen=True, kw_only=True):
     token_digest: str
     kind: str = "generic"
     options: dict[str, str] = {}
+    created_s: int = 0
+    revoked_s: int = 0
+
+
+class OldToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that a newer one of its edge has replaced, and until when it lets ask all the same."""
+
+    digest: str
+    edge: int
+    until_ms: int
 
 
 # Edges are few, and each shows its token with every question.

@@ -188,12 +188,35 @@ OPTIONS: dict[EdgeKind, dict[str, Option]] = {
 
 def checked_options(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, str]:
     """The options as an edge keeps them. Raises InvalidParameter naming the option."""
+    options = _checked_each(kind, given)
+    _check_together(kind, options)
+    return options
+
+
+def changed_options(edge: Edge, given: dict[str, list[str]]) -> dict[str, str]:
+    """The options of an edge with those `given` for the ones that it has, all values of each; given as one empty value
+    it is as if it had never been. Raises InvalidParameter naming the option."""
+    kind = EdgeKind(edge.kind)
+    kept = {name: text for name, text in edge.options.items() if name not in given}
+    taken_back = [name for name, values in given.items() if values == [""]]
+    for name in taken_back:
+        _known(kind, name)
+    options = kept | _checked_each(kind, {name: given[name] for name in given if name not in taken_back})
+    _check_together(kind, options)
+    return options
+
+
+def _known(kind: EdgeKind, name: str) -> Option:
     known = OPTIONS[kind]
+    if name not in known:
+        raise InvalidParameter(name, f"is no option of {kind}; it takes {', '.join(sorted(known)) or 'none'}")
+    return known[name]
+
+
+def _checked_each(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, str]:
     options: dict[str, str] = {}
     for name, values in given.items():
-        option = known.get(name)
-        if option is None:
-            raise InvalidParameter(name, f"is no option of {kind}; it takes {', '.join(sorted(known)) or 'none'}")
+        option = _known(kind, name)
         if len(values) > 1 and not option.many:
             raise InvalidParameter(name, "is given twice")
         for value in values:
@@ -201,6 +224,11 @@ def checked_options(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, st
         options[name] = checked_text(name, "\n".join(values), bytes_max=_OPTION_BYTES_MAX)
     if password := options.get(PUBLISH_PASSWORD):
         options[PUBLISH_PASSWORD] = token_digest(password)
+    return options
+
+
+def _check_together(kind: EdgeKind, options: dict[str, str]) -> None:
+    """What one option says of another."""
     if options.get("cookie_same_site") == "None" and options.get("cookie_secure") == "off":
         raise InvalidParameter("cookie_same_site", "None is taken by browsers over TLS only; leave cookie_secure on")
     if ("certificate" in options) != ("certificate_key" in options):
@@ -216,7 +244,6 @@ def checked_options(kind: EdgeKind, given: dict[str, list[str]]) -> dict[str, st
             ) from None
     if options.get("path"):
         path_map(options["path"])
-    return options
 
 
 def _check_value(name: str, value: str, option: Option) -> None:

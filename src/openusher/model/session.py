@@ -24,10 +24,12 @@ class EndedBy(StrEnum):
     REPLACED = "replaced"
     STOPPED = "stopped"
     DURATION = "duration"
+    DISABLED = "disabled"
+    EDGE_REVOKED = "edge_revoked"
 
 
 # After these the server goes on sending until it is told to drop the connection.
-OWED = frozenset((EndedBy.REVOKED, EndedBy.EXPIRED, EndedBy.KICKED, EndedBy.REPLACED, EndedBy.DURATION))
+OWED = frozenset(EndedBy) - {EndedBy.SILENCE, EndedBy.STOPPED}
 
 
 # What the client of a session begins with that its server is yet to ask about again, by another name.

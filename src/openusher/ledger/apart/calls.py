@@ -68,6 +68,9 @@ class LedgerCalls(ABC):
         made: Edge = await self._ask("create_edge", edge=edge)
         return made
 
+    async def change_edge(self, edge: Edge, *, old_until_ms: int) -> None:
+        await self._ask("change_edge", edge=edge, old_until_ms=old_until_ms)
+
     async def add_cookie_key(self, secret: Secret) -> None:
         await self._ask("add_cookie_key", secret=secret)
 

@@ -107,6 +107,7 @@ METHODS = (
     "set_account_active",
     "add_api_key",
     "create_edge",
+    "change_edge",
     "add_cookie_key",
     "live_sessions",
     "ended_sessions",

@@ -33,6 +33,7 @@ from openusher.ledger.sqlite.accounts import (
     insert_edge,
     read_directory,
     update_account,
+    update_edge,
 )
 from openusher.ledger.sqlite.batch import TICKET, ticket_of_row
 from openusher.ledger.sqlite.readers import Readers
@@ -163,6 +164,13 @@ class SqliteLedger:
     async def create_edge(self, edge: Edge) -> Edge:
         now_s = int(time.time())
         return await self._write_unique(lambda connection: insert_edge(connection, edge, now_s=now_s))
+
+    async def change_edge(self, edge: Edge, *, old_until_ms: int) -> None:
+        now_ms = self.clock_ms
+        if not await self._write_unique(
+            lambda connection: update_edge(connection, edge, old_until_ms=old_until_ms, now_ms=now_ms)
+        ):
+            raise NotAuthorised(f"there is no edge {edge.number}")
 
     async def add_cookie_key(self, secret: Secret) -> None:
         now_s = int(time.time())

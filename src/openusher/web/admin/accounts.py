@@ -68,8 +68,8 @@ class _Accounts:
         }
 
     async def disable(self, request: Request) -> dict[str, Any]:
-        await self._usher.set_account_active(cdn_of(request), active=False)
-        return {"cdn": cdn_of(request), "active": False}
+        ended = await self._usher.set_account_active(cdn_of(request), active=False)
+        return {"cdn": cdn_of(request), "active": False, "sessions_ended": ended}
 
     async def enable(self, request: Request) -> dict[str, Any]:
         await self._usher.set_account_active(cdn_of(request), active=True)

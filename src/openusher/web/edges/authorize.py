@@ -84,7 +84,7 @@ class AuthorizeEndpoint:
         observed.route = PATH
         try:
             edge = observed.edge = self._usher.edge(edge_token(headers))
-            question = read_question(body)
+            question = self._question(edge, body)
             if is_of_connection(question):
                 self._ask_of_connection(edge, question, answer)
                 return
@@ -104,6 +104,14 @@ class AuthorizeEndpoint:
                 answer(*_fault(error))
 
         deciding.add_done_callback(decided)
+
+    def _question(self, edge: Edge, body: bytes) -> Question:
+        """Of a disabled account's edge the end of what it has begun is still taken. Raises NotAuthorised,
+        InvalidParameter."""
+        question = read_question(body)
+        if question.action != "end" and not self._usher.is_served(edge.cdn):
+            raise NotAuthorised("the account of this edge is disabled")
+        return question
 
     def _ask_of_connection(self, edge: Edge, question: Question, answer: Respond) -> None:
         """Raises UsherError."""
@@ -130,7 +138,7 @@ class AuthorizeEndpoint:
         if scope["method"] != "POST":
             return _refused(405, "", f"send a POST to {PATH}", (b"allow", b"POST"))
         try:
-            # Before the body is read; `ask` looks again, since the account may be disabled while that comes.
+            # Before the body is read; `ask` looks again, since the edge may be revoked while that comes.
             observed.edge = self._usher.edge(edge_token(scope["headers"]))
             body = await read_body(scope, receive, seconds_max=self._request_s_max)
         except NotAuthorised as error:

@@ -5,7 +5,7 @@ The second is for servers that send no header of ours. What follows in the targe
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from openusher.errors import NotAuthorised, UsherError
 from openusher.model.account import Edge
@@ -65,6 +65,15 @@ class Door(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsEnds(Protocol):
+    """A door of servers that tell when a viewer has gone."""
+
+    def tells_end(self, call: Call) -> bool:
+        """Whether this is told, and nothing asked. Raises UsherError for what cannot be read."""
+        ...
+
+
 class EdgeEndpoint:
     """Finds the edge that asks, and hands over to the door of its kind."""
 
@@ -86,6 +95,8 @@ class EdgeEndpoint:
             if edge.kind != self._kind:
                 raise NotAuthorised("this token is another kind of edge's")
             call = Call(edge=edge, method=observed.method, target=rest, headers=named, body=body, peer=observed.peer)
+            if not self._usher.is_served(edge.cdn):
+                self._refuse_questions(call)
             self._door.ask(call, answer)
         except UsherError as error:
             answer(*self._door.refused(error))
@@ -93,6 +104,11 @@ class EdgeEndpoint:
     def _tell_route(self, target: str, observed: Observed) -> None:
         observed.route = _ROUTE_WITH_TOKEN if target.startswith(WITH_TOKEN) else _ROUTE_WITH_HEADER
         observed.kind = self._kind
+
+    def _refuse_questions(self, call: Call) -> None:
+        """Of a disabled account's edge the end of what it has begun is still taken. Raises NotAuthorised."""
+        if not (isinstance(self._door, TellsEnds) and self._door.tells_end(call)):
+            raise NotAuthorised("the account of this edge is disabled")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The way of requests that did not come whole, or by another method than most."""

@@ -89,7 +89,7 @@ class MediaMtxDoor:
 
     def ask(self, call: Call, answer: Respond) -> None:
         """Answer a question, or take note of what a command tells; any other action is refused."""
-        match call.target.partition("?")[0].rstrip("/"):
+        match _below(call):
             case "":
                 self._authorize(call.edge, read_body(call.body, _decoder), answer)
             case "/read":
@@ -150,6 +150,10 @@ class MediaMtxDoor:
             edge, *named, told=lambda error: answer(*(_TAKEN if error is None else _fault(error)))
         )
 
+    def tells_end(self, call: Call) -> bool:
+        """See `TellsEnds`."""
+        return _below(call) == "/unread"
+
     def refused(self, error: UsherError) -> Answered:
         return _fault(error)
 
@@ -171,6 +175,11 @@ class MediaMtxDoor:
         """See `Shows`. A list that is not served, such as that of a protocol over TLS, is not found either; the API
         alone says so by an error of its own."""
         return all(status == 404 for status, _ in answers) and any(_is_error(body) for _, body in answers)
+
+
+def _below(call: Call) -> str:
+    """What stands behind the door's own URL."""
+    return call.target.partition("?")[0].rstrip("/")
 
 
 def _is_error(body: bytes) -> bool:

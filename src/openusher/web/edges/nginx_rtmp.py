@@ -34,6 +34,7 @@ _FIRST = (b"app", b"flashver", b"swfurl", b"tcurl", b"pageurl", b"addr")
 _OF_STREAM = (*_FIRST, b"clientid", b"call")
 _OF_UPDATE = (*_OF_STREAM, b"time", b"timestamp", b"name")
 _CALL_AT = _OF_STREAM.index(b"call")
+_ENDS = ("play_done", "done", "disconnect")
 _ORDER = {
     b"connect": (*_FIRST, b"epoch", b"call"),
     b"play": (*_OF_STREAM, b"name", b"start", b"duration", b"reset"),
@@ -122,6 +123,10 @@ class NginxRtmpDoor:
     def has_dropped(self, answers: Sequence[tuple[int, bytes]]) -> bool:
         # It answers with how many it has dropped.
         return any(status == 200 and _DROPPED.fullmatch(body.strip()) for status, body in answers)
+
+    def tells_end(self, call: Call) -> bool:
+        """See `TellsEnds`."""
+        return read_hook(call.body, peer=call.peer).call in _ENDS
 
     def _update(self, call: Call, hook: Hook) -> Answered:
         named = Named(client=hook.client, app=hook.app, video=hook.name, key=hook.key, password=hook.password)

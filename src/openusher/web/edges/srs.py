@@ -123,6 +123,10 @@ class SrsDoor:
             edge, named, told=lambda error: answer(*(_TAKEN if error is None else _fault(error)))
         )
 
+    def tells_end(self, call: Call) -> bool:
+        """See `TellsEnds`."""
+        return read_body(call.body, _decoder).action == "on_stop"
+
     def refused(self, error: UsherError) -> Answered:
         return _fault(error)
 
