@@ -58,6 +58,8 @@ def command_names(part: typer.Typer = app, before: str = "") -> Iterator[str]:
     """Every command, as it is typed after `usher`; "" is `usher` itself. In the order of the help."""
     yield before.strip()
     for command in part.registered_commands:
+        if command.hidden:
+            continue
         yield f"{before} {command.name}".strip()
     for group in part.registered_groups:
         assert group.typer_instance is not None

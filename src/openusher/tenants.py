@@ -43,6 +43,7 @@ class Tenants(ABC):
         self._ledger = ledger
         self._token_clock_ms = clock_ms
         self._changing_accounts = asyncio.Lock()
+        self._key_used_s: dict[str, int] = {}
         self._know(Directory(accounts={}, api_keys={}, edges={}, old_tokens=[], cookie_keys=[]))
 
     @abstractmethod
@@ -137,6 +138,44 @@ class Tenants(ABC):
             lambda directory, _: replace(directory, api_keys={**directory.api_keys, key.api_key: key}),
         )
         return key
+
+    def api_keys(self, cdn: int) -> list[ApiKey]:
+        """An account's keys, the oldest first, with when each signed last."""
+        known = (key for key in self._directory.api_keys.values() if key.cdn == cdn)
+        used = (replace(key, used_s=max(key.used_s, self._key_used_s.get(key.api_key, 0))) for key in known)
+        return sorted(used, key=lambda key: (key.created_s, key.api_key))
+
+    async def revoke_api_key(self, name: str, *, even_last: bool) -> ApiKey:
+        """Refuse a key for ever, at once. Raises NotAuthorised for an unknown one, InvalidParameter for an account's
+        last one unless `even_last`."""
+
+        async def revoke() -> ApiKey:
+            key = self._directory.api_keys.get(name)
+            if key is None:
+                raise NotAuthorised("there is no such API key; usher key list shows them")
+            if len(self.api_keys(key.cdn)) == 1 and not even_last:
+                raise InvalidParameter(
+                    "api_key", f"is the last one of account {key.cdn}, whose sites could sign nothing"
+                )
+            await self._ledger.revoke_api_key(name)
+            return key
+
+        def known(directory: Directory, revoked: ApiKey) -> Directory:
+            left = {each: key for each, key in directory.api_keys.items() if each != name}
+            return replace(directory, api_keys=left)
+
+        return await self._change(revoke, known)
+
+    def key_has_signed(self, key: ApiKey) -> None:
+        """Note that it is in use; see `write_key_uses`."""
+        self._key_used_s[key.api_key] = self._token_clock_ms() // 1_000
+
+    async def write_key_uses(self) -> None:
+        """Keep what was noted since the last time. Raises StoreError: it is noted yet."""
+        known = self._directory.api_keys
+        used_s = {name: at_s for name, at_s in self._key_used_s.items() if name in known and at_s > known[name].used_s}
+        if used_s:
+            await self._change(lambda: self._ledger.see_api_keys(used_s), lambda directory, _: directory)
 
     # Edges
 

@@ -42,6 +42,8 @@ from openusher.watching import Watching
 _CLOCK_AHEAD_S_MAX = 60
 # Between two tries at ending sessions that nobody may ask about any more.
 _END_AGAIN_S = 1.0
+# How often it is written which API keys are in use.
+_KEY_USES_S = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +111,7 @@ class Usher(Tenants):
         self.watching.book.sign_with(self._directory.cookie_keys)
         await self.watching.load(clock_ms=clock_ms, now_ms=self.clock_ms)
         self.watching.start()
+        self.watching.run(self._write_key_uses_on())
         if self._refused():
             self.watching.run(self._end_refused_on())
 
@@ -118,6 +121,16 @@ class Usher(Tenants):
             # The last is closed first; one that fails to must not leave the ledger open.
             for part in (self._ledger, self._log, self.shipper, self._gate, self.watching):
                 closing.push_async_callback(part.close)
+            with contextlib.suppress(StoreError):
+                await self.write_key_uses()
+
+    async def _write_key_uses_on(self) -> None:
+        while True:
+            await asyncio.sleep(_KEY_USES_S)
+            try:
+                await self.write_key_uses()
+            except StoreError as error:
+                log.warning("key_uses.not_written: %s", error)
 
     # What time it is
 
@@ -167,6 +180,10 @@ class Usher(Tenants):
         if ticket is None:
             raise UnknownTicket("key: this account has no such ticket")
         return ticket
+
+    async def count_tickets(self, cdn: int) -> int:
+        """How many an account has, whatever has become of them. Raises Busy and the ledger's errors."""
+        return await self._ledger.count_tickets(cdn)
 
     async def revoke_ticket(self, cdn: int, key: str) -> Ticket:
         """Revoke for ever; one already revoked is returned as it is. Raises UnknownTicket."""

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from openusher.errors import AlreadyExists, NotAuthorised
-from openusher.ledger.base import Decide, Ledger, NewAccount
+from openusher.ledger.base import Decide, Issue, Ledger, NewAccount, Revoke
 from openusher.model.account import Account, ApiKey, Edge, Secret, token_digest
-from tests.conformance.asking import NOON_MS, new_account, request
+from tests.conformance.asking import NOON_MS, new_account, request, ticket
 from tests.conformance.ledgers import LedgerBench
 
 pytestmark = pytest.mark.anyio
@@ -118,6 +118,36 @@ async def test_a_refusal_names_what_is_taken_and_shows_no_secret(ledger: Ledger)
 
     assert "secret of 1" not in str(refused.value)
     assert token_digest("token of 1") not in str(refused.value)
+
+
+async def test_a_revoked_key_is_gone_and_no_other(bench: LedgerBench) -> None:
+    ledger = await bench.open()
+    for cdn in (1, 2):
+        await ledger.create_account(new_account(cdn))
+    await ledger.revoke_api_key("KEY1")
+    with pytest.raises(NotAuthorised):
+        await ledger.revoke_api_key("KEY1")
+    await ledger.close()
+    ledger = await bench.open()
+    kept = await ledger.directory()
+    await ledger.close()
+
+    assert set(kept.api_keys) == {"KEY2"}
+
+
+async def test_when_a_key_signed_last_is_kept_and_never_goes_back(ledger: Ledger) -> None:
+    for used_s in ({"KEY1": 50, "KEY2": 10}, {"KEY1": 40, "a key that was revoked": 60}):
+        await ledger.see_api_keys(used_s)
+    kept = (await ledger.directory()).api_keys
+
+    assert {name: key.used_s for name, key in kept.items()} == {"KEY1": 50, "KEY2": 10}
+
+
+async def test_an_accounts_tickets_are_counted_whatever_became_of_them(ledger: Ledger) -> None:
+    issued = [Issue(ticket=ticket(1, f"k{n}")) for n in range(3)] + [Issue(ticket=ticket(2, "k0"))]
+    await ledger.commit_batch([*issued, Revoke(cdn=1, key="k0")], now_ms=NOON_MS)
+
+    assert [await ledger.count_tickets(cdn) for cdn in (1, 2, 3)] == [3, 1, 0]
 
 
 # --- edges ----------------------------------------------------------------------------------------------------------

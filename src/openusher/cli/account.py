@@ -1,4 +1,4 @@
-"""`usher account`: make accounts, list them, disable and enable them, add keys."""
+"""`usher account`: make accounts, list and show them, disable and enable them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from openusher.cli import key
 from openusher.cli.connect import ask_node
 from openusher.cli.credentials import read_secret_file
 from openusher.cli.options import AsJson, Data, settings_of
@@ -72,6 +73,27 @@ def list_accounts(data: Data = None, as_json: AsJson = False) -> None:
     print_table(["cdn", "name", "active"], rows)
 
 
+@app.command("show", short_help="Show one account.", epilog=EXITS)
+def show(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
+    """Show an account: its API keys, its edges, how many tickets it has, and how many sessions while the node runs.
+
+    \b
+    Example: usher account show 158
+    """
+    found = ask_node(settings_of(data=data), "GET", f"/accounts/{cdn}")
+    if as_json:
+        print_json(found)
+        return
+    print_fields(
+        {
+            **found,
+            "active": "yes" if found["active"] else "disabled",
+            "keys": ", ".join(key["api_key"] for key in found["keys"]) or "none",
+            "edges": ", ".join(map(str, found["edges"])) or "none",
+        }
+    )
+
+
 @app.command("disable", short_help="Refuse an account everywhere.", epilog=EXITS)
 def disable(cdn: Cdn, data: Data = None) -> None:
     """Refuse an account everywhere from now on: code 0001 at the API, status 401 at the door. The sessions of its
@@ -95,16 +117,5 @@ def enable(cdn: Cdn, data: Data = None) -> None:
     out.print(f"Account {cdn} is enabled.")
 
 
-@app.command("add-key", short_help="Give an account another API key.", epilog=EXITS)
-def add_key(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
-    """Give an account another API key and secret, so that a site can change keys without a gap.
-
-    \b
-    Example: usher account add-key 158 --json > acme-key-2.json
-    """
-    made = ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/keys")
-    if as_json:
-        print_json(made)
-        return
-    print_fields({field: made[field] for field in ("cdn", "api_key", "secret")})
-    err.print("Keep the secret: it is not shown again.")
+# What usher key create was called before there was usher key.
+app.command("add-key", hidden=True, epilog=EXITS)(key.create)

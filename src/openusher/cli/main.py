@@ -17,6 +17,7 @@ from openusher.cli import (
     config,
     demo,
     edge,
+    key,
     restore,
     serve,
     session,
@@ -46,6 +47,7 @@ for name, command, summary in (
     app.command(name, short_help=summary, epilog=EXITS)(command)
 app.add_typer(config.app, name="config", short_help="Show which settings are in force, and from where.")
 app.add_typer(account.app, name="account", short_help="Make and look after accounts.")
+app.add_typer(key.app, name="key", short_help="Make and look after API keys.")
 app.add_typer(edge.app, name="edge", short_help="Make and look after edges: media servers that ask.")
 app.add_typer(attempts.app, name="attempts", short_help="Count, list and export attempts.")
 app.add_typer(session.app, name="session", short_help="See who watches now, and end sessions.")

@@ -245,6 +245,18 @@ class Ledger(Protocol):
         """Raises AlreadyExists for one that is taken, NotAuthorised for an unknown cdn."""
         ...
 
+    async def revoke_api_key(self, api_key: str) -> None:
+        """Forget a key for ever. Raises NotAuthorised for one that is unknown."""
+        ...
+
+    async def see_api_keys(self, used_s: dict[str, int]) -> None:
+        """Keep when keys signed last, which never goes back. One that is unknown meanwhile is no fault."""
+        ...
+
+    async def count_tickets(self, cdn: int) -> int:
+        """How many tickets an account has, revoked and expired ones among them."""
+        ...
+
     async def create_edge(self, edge: Edge) -> Edge:
         """Make an edge, whose number is given out here. Raises AlreadyExists for a name that the account has given,
         NotAuthorised for an unknown cdn."""

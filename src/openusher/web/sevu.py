@@ -90,6 +90,7 @@ class SevuEndpoint:
             key = self._usher.api_key(signed.api_key, cdn=signed.cdn)
             now_ms = self._usher.wall_ms
             verified = verify(signed, secret=key.secret, now_ms=now_ms, window_s=self._window_s)
+            self._usher.key_has_signed(key)
             # What is created lives by the clock that will decide it.
             understood = understand(verified, now_ms=self._usher.clock_ms if kind.creates else now_ms)
             try:

@@ -64,6 +64,16 @@ class LedgerCalls(ABC):
     async def add_api_key(self, key: ApiKey) -> None:
         await self._ask("add_api_key", key=key)
 
+    async def revoke_api_key(self, api_key: str) -> None:
+        await self._ask("revoke_api_key", api_key=api_key)
+
+    async def see_api_keys(self, used_s: dict[str, int]) -> None:
+        await self._ask("see_api_keys", used_s=used_s)
+
+    async def count_tickets(self, cdn: int) -> int:
+        counted: int = await self._ask("count_tickets", cdn=cdn)
+        return counted
+
     async def create_edge(self, edge: Edge) -> Edge:
         made: Edge = await self._ask("create_edge", edge=edge)
         return made

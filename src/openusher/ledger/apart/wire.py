@@ -106,6 +106,9 @@ METHODS = (
     "create_account",
     "set_account_active",
     "add_api_key",
+    "revoke_api_key",
+    "see_api_keys",
+    "count_tickets",
     "create_edge",
     "change_edge",
     "add_cookie_key",
@@ -130,6 +133,7 @@ METHODS = (
 READS = frozenset(
     {
         "ticket",
+        "count_tickets",
         "count_pending",
         "group_pending",
         "newest_pending",

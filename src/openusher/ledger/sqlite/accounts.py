@@ -75,6 +75,17 @@ def insert_api_key(connection: apsw.Connection, key: ApiKey, *, now_s: int) -> N
     connection.execute("INSERT INTO api_keys (api_key, cdn, secret, created_s) VALUES (?, ?, ?, ?)", row)
 
 
+def delete_api_key(connection: apsw.Connection, api_key: str) -> bool:
+    """Whether there was such a key. Nothing names it but replays, which go by themselves."""
+    connection.execute("DELETE FROM api_keys WHERE api_key = ?", (api_key,))
+    return connection.changes() == 1
+
+
+def see_api_keys(connection: apsw.Connection, used_s: dict[str, int]) -> None:
+    rows = [(at_s, api_key) for api_key, at_s in used_s.items()]
+    connection.executemany("UPDATE api_keys SET used_s = max(used_s, ?) WHERE api_key = ?", rows)
+
+
 def insert_edge(connection: apsw.Connection, edge: Edge, *, now_s: int) -> Edge:
     row = (edge.cdn, edge.name, edge.token_digest, edge.kind, json.dumps(edge.options), now_s)
     connection.execute(_ADD_EDGE, row)

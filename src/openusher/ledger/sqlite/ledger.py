@@ -27,17 +27,20 @@ from openusher.ledger.base import (
 from openusher.ledger.sqlite import blocks, indexes, store
 from openusher.ledger.sqlite import search as searching
 from openusher.ledger.sqlite.accounts import (
+    delete_api_key,
     insert_account,
     insert_api_key,
     insert_cookie_key,
     insert_edge,
     read_directory,
+    see_api_keys,
     update_account,
     update_edge,
 )
 from openusher.ledger.sqlite.batch import TICKET, ticket_of_row
 from openusher.ledger.sqlite.readers import Readers
 from openusher.ledger.sqlite.sessions import prune, read_ended_sessions, read_live_sessions, read_owed_sessions
+from openusher.ledger.sqlite.tickets import count_tickets
 from openusher.ledger.sqlite.verify import find_faults
 from openusher.ledger.sqlite.writer import Writer
 from openusher.model.account import Account, ApiKey, Edge, Secret
@@ -160,6 +163,16 @@ class SqliteLedger:
     async def add_api_key(self, key: ApiKey) -> None:
         now_s = int(time.time())
         await self._write_unique(lambda connection: insert_api_key(connection, key, now_s=now_s))
+
+    async def revoke_api_key(self, api_key: str) -> None:
+        if not await self._writer.write(lambda connection: delete_api_key(connection, api_key)):
+            raise NotAuthorised("there is no such API key")
+
+    async def see_api_keys(self, used_s: dict[str, int]) -> None:
+        await self._writer.write(lambda connection: see_api_keys(connection, used_s))
+
+    async def count_tickets(self, cdn: int) -> int:
+        return await self._readers.search(cdn, lambda connection: count_tickets(connection, cdn))
 
     async def create_edge(self, edge: Edge) -> Edge:
         now_s = int(time.time())

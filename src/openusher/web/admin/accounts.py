@@ -1,4 +1,4 @@
-"""Accounts and their API keys."""
+"""Accounts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from openusher.errors import InvalidParameter
 from openusher.model.account import Account, Secret
 from openusher.model.discreet import Discreet
 from openusher.model.limits import NAME_BYTES_MAX, checked_text
+from openusher.model.session import SessionFilter
+from openusher.sevu.dates import format_instant
 from openusher.usher import Usher
-from openusher.web.admin.answering import cdn_of, route
+from openusher.web.admin.answering import cdn_of, known_cdn_of, route
+from openusher.web.admin.keys import key_members
 
 # A cdn is a positive number that fits a PHP client's integer.
 _CDN_MAX = 2**31 - 1
@@ -36,7 +39,7 @@ def routes(usher: Usher) -> list[Route]:
         route("POST", "/accounts", accounts.create),
         route("POST", "/accounts/{cdn:int}/disable", accounts.disable),
         route("POST", "/accounts/{cdn:int}/enable", accounts.enable),
-        route("POST", "/accounts/{cdn:int}/keys", accounts.add_key),
+        route("GET", "/accounts/{cdn:int}", accounts.show),
     ]
 
 
@@ -44,8 +47,8 @@ class _Accounts:
     def __init__(self, usher: Usher) -> None:
         self._usher = usher
 
-    async def list(self, request: Request) -> list[Account]:
-        return self._usher.accounts()
+    async def list(self, request: Request) -> list[dict[str, Any]]:
+        return [_members(account) for account in self._usher.accounts()]
 
     async def create(self, request: Request) -> dict[str, Any]:
         body = msgspec.json.decode(await request.body(), type=NewAccountBody)
@@ -75,6 +78,23 @@ class _Accounts:
         await self._usher.set_account_active(cdn_of(request), active=True)
         return {"cdn": cdn_of(request), "active": True}
 
-    async def add_key(self, request: Request) -> dict[str, Any]:
-        key = await self._usher.add_api_key(cdn_of(request))
-        return {"cdn": key.cdn, "api_key": key.api_key, "secret": key.secret.reveal()}
+    async def show(self, request: Request) -> dict[str, Any]:
+        cdn = known_cdn_of(request, self._usher)
+        account = next(each for each in self._usher.accounts() if each.cdn == cdn)
+        edges = [edge for edge in self._usher.edges() if edge.cdn == cdn]
+        return {
+            **_members(account),
+            "keys": [key_members(key) for key in self._usher.api_keys(cdn)],
+            "edges": [edge.number for edge in edges if not edge.revoked_s],
+            "tickets": await self._usher.count_tickets(cdn),
+            "sessions": len(self._usher.sessions(cdn, SessionFilter())),
+        }
+
+
+def _members(account: Account) -> dict[str, Any]:
+    return {
+        "cdn": account.cdn,
+        "name": account.name,
+        "active": account.active,
+        "created_date": format_instant(account.created_s),
+    }
