@@ -14,24 +14,28 @@ from openusher.model.block import Block
 # After so many the picture is clear, and a report of a million lines helps nobody.
 _FAULTS_MAX = 50
 
-_RESTORE = "restore the attempt log from a backup"
+REPAIR = "stop the node and run usher repair, or restore a backup"
 _NEWER = "the log is newer than the ledger: restore both from one backup"
 
 
 class LogFault(msgspec.Struct, frozen=True):
-    """What is wrong with a table of the log, in words that end a sentence, and the repair."""
+    """What is wrong with a table of the log, in words that end a sentence, and the repair. `block` is the number of
+    the block that the table does not hold as it must; 0 where none is meant that the ledger knows."""
 
     found: str
     repair: str
+    block: int = 0
 
     def __str__(self) -> str:
         return f"{self.found}; {self.repair}"
 
 
-async def find_log_faults(ledger: Ledger, attempt_log: AttemptLog, *, quick: bool) -> list[LogFault]:
+async def find_log_faults(
+    ledger: Ledger, attempt_log: AttemptLog, *, quick: bool, faults_max: int = _FAULTS_MAX
+) -> list[LogFault]:
     """Compare every block with every table: rows, ids and digest; `quick` compares only how many rows there are.
 
-    A node may ship meanwhile. Returns at most `_FAULTS_MAX`. Raises LogUnavailable, LogDamaged and the ledger's errors.
+    A node may ship meanwhile. Returns at most `faults_max`. Raises LogUnavailable, LogDamaged and the ledger's errors.
     """
     blocks = await ledger.blocks()
     if quick:
@@ -43,7 +47,17 @@ async def find_log_faults(ledger: Ledger, attempt_log: AttemptLog, *, quick: boo
         known = await _with_later(ledger, blocks, rows_by_block)
         faults.extend(await asyncio.to_thread(_in_rows, table, known, rows_by_block))
         faults.extend(await asyncio.to_thread(_in_content, table, known, held))
-    return faults[:_FAULTS_MAX]
+    return faults[:faults_max]
+
+
+async def find_broken_parts(attempt_log: AttemptLog) -> list[LogFault]:
+    """What of the log's files is not as it was written, also where nothing reads it today. Raises LogUnavailable,
+    LogDamaged."""
+    return [
+        LogFault(f"table {table} has files of part {name} that are not as they were written", REPAIR)
+        for table in await attempt_log.tables()
+        for name in await attempt_log.broken_parts(table=table)
+    ]
 
 
 async def find_row_faults(ledger: Ledger, attempt_log: AttemptLog, blocks: list[Block]) -> list[LogFault]:
@@ -81,7 +95,7 @@ def _in_rows(table: str, blocks: Sequence[Block], rows_by_block: Mapping[int, in
             if rows
             else f"does not hold block {block.number} ({block.rows} attempts)"
         )
-        faults.append(LogFault(f"table {table} {found}", _RESTORE))
+        faults.append(LogFault(f"table {table} {found}", REPAIR, block.number))
     for number in sorted(rows_by_block.keys() - {block.number for block in blocks}):
         found = f"holds block {number} ({rows_by_block[number]} attempts), which the ledger never assigned"
         faults.append(LogFault(f"table {table} {found}", _NEWER))
@@ -97,5 +111,5 @@ def _in_content(table: str, blocks: Sequence[Block], held_by_block: Mapping[int,
             continue
         if (held.first_id, held.last_id, held.digest) != (block.first_id, block.last_id, block.digest):
             found = f"table {table} holds other attempts than were shipped as block {block.number}"
-            faults.append(LogFault(found, _RESTORE))
+            faults.append(LogFault(found, REPAIR, block.number))
     return faults

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from openusher.attemptlog.base import AttemptLog
 from openusher.backup.staging import Staging
 from openusher.connecting import Connecting
-from openusher.consistency import find_log_faults
+from openusher.consistency import REPAIR, find_broken_parts, find_log_faults
 from openusher.errors import (
     Busy,
     CommitUnknown,
@@ -340,10 +340,12 @@ class Usher(Tenants):
         faults.extend(filter(None, [self.clock_fault()]))
         if self._log.ships:
             try:
+                if not quick:
+                    faults.extend(str(fault) for fault in await find_broken_parts(self._log))
                 found = await find_log_faults(self._ledger, self._log, quick=quick)
                 faults.extend(str(fault) for fault in found)
             except LogDamaged as error:
-                faults.append(f"the attempt log cannot be read: {error}; stop the node and restore its log folder")
+                faults.append(f"the attempt log cannot be read: {error}; {REPAIR}")
         return faults
 
     async def check_ready(self) -> None:

@@ -39,8 +39,8 @@ async def test_a_block_that_is_there_twice_does_not_make_up_for_an_equal_one_tha
     await ledger.close()
 
     expected = [
-        "table attempts holds 6 attempts of block 1's 3; restore the attempt log from a backup",
-        "table attempts does not hold block 2 (3 attempts); restore the attempt log from a backup",
+        "table attempts holds 6 attempts of block 1's 3; stop the node and run usher repair, or restore a backup",
+        "table attempts does not hold block 2 (3 attempts); stop the node and run usher repair, or restore a backup",
     ]
     assert found == [expected, expected]
 
@@ -55,4 +55,4 @@ async def test_a_block_of_other_attempts_is_found_by_the_check_that_reads_them(t
     await ledger.close()
 
     what = "table attempts holds other attempts than were shipped as block"
-    assert found == [f"{what} {number}; restore the attempt log from a backup" for number in (1, 2)]
+    assert found == [f"{what} {number}; stop the node and run usher repair, or restore a backup" for number in (1, 2)]

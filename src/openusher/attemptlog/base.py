@@ -133,6 +133,10 @@ class AttemptLog(Protocol):
         line feed."""
         ...
 
+    async def broken_parts(self, *, table: str) -> list[str]:
+        """Names of what `table` is kept in that is not as it was written; for checks, since it reads every file."""
+        ...
+
     async def freeze(self) -> Frozen:
         """Keep what it holds now for a copy, until `thaw`; nothing where it has no files of its own. It goes on as
         before. Whoever calls sees that no block is shipped meanwhile, or the copy may hold a block in parts."""

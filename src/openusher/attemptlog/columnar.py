@@ -22,7 +22,15 @@ from openusher.attemptlog.query import (
     rows_query,
     sizes_query,
 )
-from openusher.attemptlog.schema import DATABASE, TABLES, THREADS, create_statements, insert_statement, settings_clause
+from openusher.attemptlog.schema import (
+    DATABASE,
+    TABLES,
+    THREADS,
+    check_statement,
+    create_statements,
+    insert_statement,
+    settings_clause,
+)
 from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon, attempt_of
@@ -172,6 +180,10 @@ class ColumnarLog:
         query = rows_query(cdn, search, horizon, first_block=span.first_block, last_block=span.last_block)
         statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         return await self._engine.text_of(statement)
+
+    async def broken_parts(self, *, table: str) -> list[str]:
+        statement = Statement(text=check_statement(table), lane=Lane.CHECK, seconds_max=_CHECK_S_MAX)
+        return [str(name) for name, is_sound, _ in await self._engine.execute(statement) if not is_sound]
 
     async def freeze(self) -> Frozen:
         raise LogUnavailable("an attempt log on a server is backed up by that server's own means")

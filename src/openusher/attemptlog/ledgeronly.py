@@ -66,6 +66,9 @@ class LedgerOnlyLog:
     async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
         return b""
 
+    async def broken_parts(self, *, table: str) -> list[str]:
+        return []
+
     async def freeze(self) -> Frozen:
         return Frozen()
 

@@ -89,6 +89,9 @@ class PlainListLog:
             return []
         return [attempt for attempt in self._blocks[number] if attempt.cdn == cdn and search.means(attempt)]
 
+    async def broken_parts(self, *, table: str) -> list[str]:
+        return []
+
     async def freeze(self) -> Frozen:
         return Frozen()
 

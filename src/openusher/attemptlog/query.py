@@ -155,6 +155,13 @@ def rows_query(cdn: int, search: AttemptFilter, horizon: Horizon, *, first_block
     return Query(f"SELECT {_COLUMNS} FROM {ATTEMPTS} WHERE {where.text()} ORDER BY id", where.params)
 
 
+def block_rows_query(number: int, *, table: str) -> Query:
+    """All rows of a block, of any account, in the order of `COLUMNS`, by id."""
+    assert table in TABLES
+    text = f"SELECT {_COLUMNS} FROM {DATABASE}.{table} WHERE block = {{block:UInt32}} ORDER BY id"
+    return Query(text, {"block": f"{number:d}"})
+
+
 def group_value(by: GroupBy, shown: str | int) -> GroupValue:
     """The value of a group as in model/search.py, from what the database shows of it."""
     return int(str(shown), 16) if by in _ADDRESSES else shown

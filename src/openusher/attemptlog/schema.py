@@ -145,6 +145,30 @@ def freeze_statement(table: str, *, name: str) -> str:
     return f"ALTER TABLE {DATABASE}.{table} FREEZE WITH NAME '{name}'"
 
 
+def check_statement(table: str) -> str:
+    """What compares every file of `table` with its checksums: name, whether it is sound, and why not, of each part."""
+    assert table in TABLES
+    return f"CHECK TABLE {DATABASE}.{table} SETTINGS check_query_single_value_result = 0, max_threads = {THREADS}"
+
+
+def attach_statement(part: str, *, table: str) -> str:
+    """What takes a part from where detached ones lie; the third value that it returns is the part's new name."""
+    assert table in TABLES
+    return f"ALTER TABLE {DATABASE}.{table} ATTACH PART '{part}' SETTINGS alter_partition_verbose_result = 1"
+
+
+def drop_part_statement(part: str, *, table: str) -> str:
+    """What takes away a part with all its rows."""
+    assert table in TABLES
+    return f"ALTER TABLE {DATABASE}.{table} DROP PART '{part}'"
+
+
+def remove_block_statement(number: int, *, table: str) -> str:
+    """What takes away all rows of a block, and returns when that is done."""
+    assert table in TABLES
+    return f"ALTER TABLE {DATABASE}.{table} DELETE WHERE block = {number:d} SETTINGS mutations_sync = 2"
+
+
 def insert_statement(block: Block, *, table: str, life: str, seconds_max: float) -> str:
     """The head of the insert of `block`; its rows follow in the order of `COLUMNS`, then block and incarnation.
 

@@ -62,11 +62,24 @@ def make_folders(folder: Path, *, below: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make sure that the names in `folder` are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_all_below(folder: Path) -> None:
+    """Make sure that all that is in `folder` is on the disk, and its own name."""
+    for inner, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            _sync(Path(inner) / name, os.O_RDONLY)
+        sync_folder(Path(inner))
+    sync_folder(folder.parent)
 
 
 def sync_folders_below(folder: Path) -> None:

@@ -34,6 +34,16 @@ def under_way(what: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def saying() -> Iterator[Callable[[str], None]]:
+    """Told what is being done now, step by step."""
+    if not sys.stderr.isatty():
+        yield lambda said: None
+        return
+    with err.status("") as status:
+        yield lambda said: status.update(said)
+
+
 def shown_bytes(size: int) -> str:
     """A size as people read it."""
     number = float(size)

@@ -19,6 +19,8 @@ LOG_FOLDER = "log"
 ADMIN_SOCKET = "admin.sock"
 # Where a restore puts things together before the folder becomes a data folder.
 RESTORING_FOLDER = "restoring"
+# Likewise where a repair puts a log together that is to take the place of the damaged one.
+REPAIRING_FOLDER = "repairing"
 _LOCK_FILE = "lock"
 # A disk that does not come back within this is one that an operator has to look at.
 _DYING_S_MAX = 10.0

@@ -1,0 +1,169 @@
+"""Logs damaged by hand: a check finds it, no count is given, and a repair mends it or refuses and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Promise
+from tests.crash import damagedlog as damaged
+from tests.crash.damagedlog import ATTEMPTS, Damage
+from tests.nodes import usher
+
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the sound folder `data`, and `backups` with one backup of it."""
+    folder = tmp_path_factory.mktemp("repair")
+    damaged.make(folder / "data", folder / "backups")
+    return folder
+
+
+@pytest.fixture
+def data(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made / "data", tmp_path / "data", symlinks=True)
+    return tmp_path / "data"
+
+
+def _repair(data: Path, *flags: str) -> tuple[int, dict[str, list[str]]]:
+    done = usher("repair", "--data", str(data), "--json", "--yes", *flags)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "lock"}
+
+
+def _is_whole(data: Path) -> None:
+    found = damaged.look(data)
+
+    assert found.faults == []
+    assert (found.count, found.ids) == (ATTEMPTS, list(range(1, ATTEMPTS + 1)))
+
+
+def test_a_sound_log_needs_no_repair(data: Path) -> None:
+    before = _content(data)
+    status, told = _repair(data)
+
+    assert (status, told) == (0, {"unreadable": [], "mended": [], "lost": [], "kept_as": None})
+    assert _content(data) == before
+    _is_whole(data)
+
+
+def _in_rows(data: Path) -> None:
+    """Block 1 is there twice, of block 4 a half is missing, and of block 5, which is not shipped, a half is there."""
+    damaged.run(
+        data,
+        damaged.copied("block = 1"),
+        damaged.copied("block = 2", number="5", where="id % 2"),
+        damaged.deleted("block = 4 AND id % 2"),
+    )
+
+
+def _in_its_definition(data: Path) -> None:
+    """The engine knows of no table."""
+    for file in (data / "log").rglob("attempts.sql"):
+        file.unlink()
+
+
+_MENDED: dict[str, tuple[Damage, list[str]]] = {
+    "rows": (
+        _in_rows,
+        [
+            "block 5 (25 attempts): taken out; the node ships it anew",
+            "block 4 (25 attempts): put back from the ledger",
+            "block 1 (25 attempts): put back from the log itself, which held it more than once",
+        ],
+    ),
+    "a definition": (_in_its_definition, ["the log's table: made anew of its parts, of which it did not know all"]),
+}
+
+
+@pytest.mark.parametrize("kind", _MENDED)
+def test_what_the_ledger_or_the_log_itself_still_has_is_mended_without_a_backup(
+    data: Path, kind: str, promise: Promise
+) -> None:
+    damage, said = _MENDED[kind]
+    damage(data)
+    found = damaged.look(data)
+    status, told = _repair(data)
+
+    assert found.faults
+    assert isinstance(found.count, str)
+    assert (status, told["mended"], told["lost"]) == (0, said, [])
+    _is_whole(data)
+    promise("Counted exactly once", damaged_logs_repaired=1)
+
+
+def _two_blocks(data: Path) -> None:
+    damaged.run(data, damaged.deleted("block = 2"), damaged.changed("block = 3 AND id % 5 = 0"))
+
+
+def _a_part_is_missing(data: Path) -> None:
+    shutil.rmtree(damaged.parts(data)[0])
+
+
+def _a_byte_of_the_rows(data: Path) -> None:
+    damaged.flip_largest(data, "data.bin")
+
+
+def _a_byte_of_an_index(data: Path) -> None:
+    damaged.flip_largest(data, "skp_idx*")
+
+
+def _the_whole_log(data: Path) -> None:
+    shutil.rmtree(data / "log")
+
+
+@pytest.mark.parametrize(
+    "damage", [_two_blocks, _a_part_is_missing, _a_byte_of_the_rows, _a_byte_of_an_index, _the_whole_log]
+)
+def test_what_nothing_here_holds_any_more_is_mended_from_a_backup_and_else_refused(
+    made: Path, data: Path, damage: Damage, promise: Promise
+) -> None:
+    damage(data)
+    found = damaged.look(data)
+    before = _content(data)
+    refused, told = _repair(data)
+    unchanged = _content(data) == before
+    status, mended = _repair(data, "--backups", str(made / "backups"))
+
+    assert found.faults
+    # One that does not read what is damaged may be answered, but no other number.
+    assert isinstance(found.count, str) or found.count == ATTEMPTS
+    assert (refused, bool(told["lost"])) == (3, True)
+    assert unchanged
+    assert (status, mended["lost"]) == (0, []), mended
+    _is_whole(data)
+    promise("Counted exactly once", damaged_logs_repaired=1)
+
+
+def _a_block_is_unknown(data: Path) -> None:
+    damaged.run(data, damaged.copied("block = 2", number="9"))
+
+
+def _the_ledger_lost_a_block(data: Path) -> None:
+    damaged.tamper(data, "DELETE FROM blocks WHERE number = 2")
+
+
+def _the_ledger_lost_an_attempt(data: Path) -> None:
+    damaged.tamper(data, "DELETE FROM attempts WHERE id = (SELECT max(id) FROM attempts)")
+
+
+@pytest.mark.parametrize("damage", [_a_block_is_unknown, _the_ledger_lost_a_block, _the_ledger_lost_an_attempt])
+def test_what_only_a_restore_puts_right_is_refused_and_says_so(made: Path, data: Path, damage: Damage) -> None:
+    damage(data)
+    found = damaged.look(data)
+    before = _content(data / "log")
+    status, told = _repair(data, "--backups", str(made / "backups"))
+
+    assert found.faults
+    assert status == 3
+    assert any("from one backup" in said for said in told["lost"]), told
+    assert _content(data / "log") == before
