@@ -116,7 +116,7 @@ class BusySite:
 
     def _shipped(self) -> Scraped:
         deadline = time.monotonic() + _WAIT_S_MAX
-        while (seen := self.scraped()).of("usher_pending_attempts"):
+        while (seen := self.scraped()).of("usher_pending_attempts") or not seen.of("usher_ready"):
             assert time.monotonic() < deadline, "nothing is shipped"
             time.sleep(0.05)
         return seen

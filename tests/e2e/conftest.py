@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.busysite import BusySite
 from tests.nodes import Node, running_node
+from tests.servers.ports import free_port
 from tests.sevuclient import Account, Connection
 
 
@@ -14,6 +16,17 @@ from tests.sevuclient import Account, Connection
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     with running_node(tmp_path_factory.mktemp("e2e") / "data", "--log", "ledger") as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, BusySite]]:
+    """A node with an attempt log that has been asked for everything, and the site that has asked it."""
+    metrics = f"127.0.0.1:{free_port()}"
+    flags = ("--ship-rows", "5", "--ship-age-s", "0.2", "--metrics", metrics)
+    with running_node(tmp_path_factory.mktemp("busy") / "data", *flags) as started:
+        site = BusySite(started, f"http://{metrics}")
+        site.ask_all()
+        yield started, site
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from openusher.ledger.folder import ADMIN_SOCKET, short_path
 
+_TIMES_MAX = 10
+
 
 class Scraped:
     """One exposition in the text format 0.0.4."""
@@ -37,10 +39,15 @@ class Scraped:
 
 
 def scraped(url: str) -> Scraped:
-    """What a node shows at `url`, which is http://host:port."""
-    answer = httpx.get(f"{url}/metrics", timeout=30)
-    assert answer.status_code == 200, answer.text
-    return Scraped(answer.text)
+    """What a node shows at `url`, which is http://host:port; all of it: on a busy machine a part of a node may not
+    answer in time, and is missing once."""
+    for _ in range(_TIMES_MAX):
+        answer = httpx.get(f"{url}/metrics", timeout=30)
+        assert answer.status_code == 200, answer.text
+        seen = Scraped(answer.text)
+        if {"usher_pending_attempts", "usher_commit_seconds"} <= {family.name for family in seen.families}:
+            return seen
+    raise AssertionError("the ledger does not answer")
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -15,17 +14,6 @@ from tests.e2e.busysite import BusySite
 from tests.e2e.scraping import Scraped, admin_client, scraped
 from tests.nodes import Node, running_node
 from tests.servers.ports import free_port
-
-_SHIPS_SOON = ("--ship-rows", "5", "--ship-age-s", "0.2")
-
-
-@pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, BusySite]]:
-    metrics = f"127.0.0.1:{free_port()}"
-    with running_node(tmp_path_factory.mktemp("busy") / "data", "--metrics", metrics, *_SHIPS_SOON) as node:
-        site = BusySite(node, f"http://{metrics}")
-        site.ask_all()
-        yield node, site
 
 
 @pytest.fixture(scope="module")
