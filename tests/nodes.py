@@ -29,7 +29,7 @@ class Node:
     """A started node. Logs go to `serve.log` beside its data folder.
 
     `command` is what Python runs in the place of `usher serve`, `within` what runs Python, `settings` go into its
-    environment.
+    environment, `descriptors` it inherits.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class Node:
         command: tuple[str, ...] = _SERVE,
         within: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
+        descriptors: tuple[int, ...] = (),
     ) -> None:
         self.data = data
         self.log_file = data.with_name(f"{data.name}.serve.log")
         self._arguments = [*within, sys.executable, *command, "--data", str(data), "--port", "0", *flags]
         self._environment = {**os.environ, "COLUMNS": "200", **(settings or {})}
+        self._descriptors = descriptors
         self.process: subprocess.Popen[str]
         self.url = ""
 
@@ -51,7 +53,12 @@ class Node:
         """Start the process and return once it says that it is ready."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                self._arguments, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment
+                self._arguments,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self._environment,
+                pass_fds=self._descriptors,
             )
         line = self._read_line()
         assert line.startswith(_READY), f"the node did not start: {line!r}\n{self.log_file.read_text()[-4000:]}"
@@ -61,8 +68,11 @@ class Node:
     def _read_line(self) -> str:
         assert self.process.stdout is not None
         deadline = time.monotonic() + _START_S_MAX
+        # Not select, which takes no descriptor above 1,023: a test may have thousands of connections open.
+        readable = select.poll()
+        readable.register(self.process.stdout, select.POLLIN)
         while time.monotonic() < deadline and self.process.poll() is None:
-            if select.select([self.process.stdout], [], [], 0.2)[0]:
+            if readable.poll(200):
                 return self.process.stdout.readline()
         return self.process.stdout.readline() if self.process.poll() is not None else ""
 

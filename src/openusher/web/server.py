@@ -7,29 +7,29 @@ import contextlib
 import logging
 import resource
 import socket
-from collections.abc import Callable, Generator
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, cast
 
 import uvicorn
 
-from openusher.errors import LedgerUnavailable, SetupError
-from openusher.ledger.folder import ADMIN_SOCKET, short_path
+from openusher.errors import LedgerUnavailable
 from openusher.node import Seams, open_node
 from openusher.settings import Settings, host_and_port
 from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
 from openusher.web.connection import BoundedConnection
+from openusher.web.edges.caller import Calling
 from openusher.web.edges.control import Controller
 from openusher.web.edges.reconcile import Reconciler
+from openusher.web.listening import BACKLOG, admin_listener, own_listener, public_listeners, url_of
 from openusher.web.metrics.exposition import MetricsApp
 from openusher.web.metrics.readings import Readings
 from openusher.web.metrics.requests import RequestTally
 from openusher.web.observed import Observer, each_of, seen, unseen
 from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
 from openusher.web.signals import Signals
+from openusher.web.supervisor import Supervisor
 
-_BACKLOG = 2_048
 # Requests under way may finish at the end; a commit takes milliseconds, a long count is given up.
 _SHUTDOWN_S_MAX = 3
 # What was given up may still say so.
@@ -49,43 +49,62 @@ async def serve(
     Raises SetupError, and LedgerUnavailable when the ledger's process ended by itself.
     """
     _raise_descriptor_limit()
-    signals = Signals()
+    supervisor = Supervisor()
+    signals = Signals(on_stop=supervisor.stopping)
     async with signals, open_node(settings, on_ledger_end=signals.ask_for_lost_ledger, seams=seams) as usher:
         with contextlib.ExitStack() as opened:
-            listening = opened.enter_context(_listen(settings.host, settings.port, flag="--port"))
-            admin_listening = opened.enter_context(admin_listener(settings.data))
+            listening = opened.enter_context(public_listeners(settings))
             requests = RequestTally()
             # Whoever wants to see what is answered stands here.
             observe = each_of(requests.add)
             app = PublicApp(usher, settings)
-            beside = (Controller(usher, app.controls), Reconciler(usher, app.shows))
-            metrics = MetricsApp(Readings(usher, settings, requests, kicks=beside[0], reconciled=beside[1]))
-            admin = _Server(http_config(admin_app(usher, metrics.route), settings, observe=observe), lambda: None)
-            config = http_config(app, settings, short_way=app.short_way, observe=observe)
-            public = _Server(config, lambda: on_ready(_url(listening)))
-            others = [(admin, admin_listening)]
+            controller, reconciler = Controller(usher, app.controls), Reconciler(usher, app.shows)
+            metrics = MetricsApp(Readings(usher, settings, requests, kicks=controller, reconciled=reconciler))
+            admin = _Server(http_config(admin_app(usher, metrics.route), settings, observe=observe))
+            others = [(admin, opened.enter_context(admin_listener(settings.data)))]
             if settings.metrics is not None:
                 host, port = host_and_port(settings.metrics)
-                metrics_listening = opened.enter_context(_listen(host, port, flag="--metrics"))
-                others.append(
-                    (_Server(http_config(metrics, settings, observe=observe), lambda: None), metrics_listening)
-                )
-                log.info("metrics.listening on %s/metrics", _url(metrics_listening))
+                metrics_listening = opened.enter_context(own_listener(host, port, flag="--metrics"))
+                others.append((_Server(http_config(metrics, settings, observe=observe)), metrics_listening))
+                log.info("metrics.listening on %s/metrics", url_of(metrics_listening))
+
+            def tell_ready() -> None:
+                on_ready(url_of(listening[0]))
+                supervisor.ready(f"Answers on {url_of(listening[0])}")
+
+            public = _Server(http_config(app, settings, short_way=app.short_way, observe=observe), tell_ready)
             signals.end(public, *(server for server, _ in others))
-            loop = asyncio.get_running_loop()
-            serving = [loop.create_task(server.serve(sockets=[socket])) for server, socket in others]
-            for part in beside:
-                part.start()
-            try:
-                await public.serve(sockets=[listening])
-            finally:
-                for server, _ in others:
-                    server.should_exit = True
-                await asyncio.gather(*serving)
-                for part in beside:
-                    await part.close()
+            async with _beside(supervisor, controller, reconciler), _served(others):
+                await public.serve(sockets=listening)
     if signals.ledger_is_lost:
         raise LedgerUnavailable("the ledger's process ended; start the node again")
+
+
+@contextlib.asynccontextmanager
+async def _beside(supervisor: Supervisor, *parts: Calling) -> AsyncIterator[None]:
+    """What runs while requests are answered."""
+    saying_alive = asyncio.get_running_loop().create_task(supervisor.say_alive())
+    for part in parts:
+        part.start()
+    try:
+        yield
+    finally:
+        for part in parts:
+            await part.close()
+        saying_alive.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _served(servers: list[tuple[_Server, socket.socket]]) -> AsyncIterator[None]:
+    """Each on its socket."""
+    loop = asyncio.get_running_loop()
+    serving = [loop.create_task(server.serve(sockets=[listening])) for server, listening in servers]
+    try:
+        yield
+    finally:
+        for server, _ in servers:
+            server.should_exit = True
+        await asyncio.gather(*serving)
 
 
 def _raise_descriptor_limit() -> None:
@@ -113,6 +132,7 @@ def http_config(
         ws="none",
         lifespan="off",
         loop="uvloop",
+        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -123,7 +143,7 @@ def http_config(
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
         self._on_ready = on_ready
 
@@ -141,35 +161,3 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """Left to `Signals`: the base class lets go of them while the node is still closing its stores."""
         yield
-
-
-def _listen(host: str, port: int, *, flag: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise SetupError(f"cannot listen on {host}:{port}: {error.strerror}; choose another {flag}") from error
-    return listening
-
-
-def _url(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-@contextlib.contextmanager
-def admin_listener(data: Path) -> Generator[socket.socket, None, None]:
-    """The admin socket in the data folder, for its owner only; removed at the end."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening, short_path(data) as folder:
-        (data / ADMIN_SOCKET).unlink(missing_ok=True)
-        listening.bind(f"{folder}/{ADMIN_SOCKET}")
-        (data / ADMIN_SOCKET).chmod(0o600)
-        listening.listen(_BACKLOG)
-        try:
-            yield listening
-        finally:
-            (data / ADMIN_SOCKET).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import faulthandler
 import logging
 import signal
 import time
+from collections.abc import Callable
 
 import uvicorn
 
@@ -21,7 +22,8 @@ class Signals:
     """From before the node opens until it is closed: the first that ends it ends its servers, more change nothing,
     since what is left is bounded in time and must not be torn. Logs why the node stops, and when it has."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_stop: Callable[[str], None]) -> None:
+        self._on_stop = on_stop
         self._servers: tuple[uvicorn.Server, ...] = ()
         self._asked_s: float | None = None
         self.ledger_is_lost = False
@@ -40,6 +42,7 @@ class Signals:
         if self._asked_s is None:
             self._asked_s = time.monotonic()
             log.info("node.stopping: %s", why)
+            self._on_stop(why)
             # Whatever hangs, on a disk that does not answer say, is shown with its place in the code and left.
             faulthandler.dump_traceback_later(_GONE_S_MAX, exit=True)
             self._tell()

@@ -6,8 +6,10 @@ the child. It lives no longer than its parent, and takes no signals that are mea
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import shutil
 import socket
 import sys
 import time
@@ -40,10 +42,13 @@ if TYPE_CHECKING:
 
 _LOCK_FILE = "lock"
 _LOCK_LOOK_S = 0.05
+_TEMPORARIES = "tmp"
 
 # Caches hold marks and primary keys only; 10 M attempts have 2 MB of them.
 _CACHE_BYTES = 64 * 1024 * 1024
 _FORMAT = "JSONCompactEachRow"
+# From -1000, never, to 1000, always first; the others have the 0 that processes begin with.
+_OOM_SCORE = "500"
 
 
 class _Refusal(Exception):
@@ -58,6 +63,7 @@ def main() -> None:
     """Open the log, answer until told to end, and exit; never return to an interpreter that would unload the engine."""
     launch = msgspec.json.decode(sys.argv[1], type=Launch)
     live_with(launch.parent_pid)
+    _be_first_to_go()
     door = _Door(socket.socket(fileno=launch.socket_fd))
     try:
         log = _OpenLog(launch, door)
@@ -73,6 +79,12 @@ def main() -> None:
         del message
     log.close()
     os._exit(0)
+
+
+def _be_first_to_go() -> None:
+    """Where memory runs out, the kernel shall end this process, which is started again, and not the door or ledger."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
 
 
 class _Door:
@@ -103,6 +115,7 @@ class _OpenLog:
         except OSError as error:
             raise _Refusal(f"{folder}: cannot be used as the attempt log's folder: {error.strerror}") from error
         self._lock = _locked(folder, seconds_max=launch.lock_s_max)
+        _keep_temporaries_here()
         connect = _load_chdb()
         self._connections: list[Connection] = []
         self._queues: dict[str, SimpleQueue[Ask | None]] = {}
@@ -205,6 +218,14 @@ def _locked(folder: Path, *, seconds_max: float) -> int:
     os.ftruncate(lock, 0)
     os.write(lock, f"process {os.getpid()}, started by process {os.getppid()}\n".encode())
     return lock
+
+
+def _keep_temporaries_here() -> None:
+    """The engine makes a folder for what it needs while it is open, and a killed one leaves it: not in the machine's,
+    and gone at the next start."""
+    shutil.rmtree(_TEMPORARIES, ignore_errors=True)
+    os.mkdir(_TEMPORARIES, mode=0o700)
+    os.environ["TMPDIR"] = os.path.abspath(_TEMPORARIES)
 
 
 def _took(lock: int) -> bool:
