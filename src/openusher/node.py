@@ -22,6 +22,7 @@ from openusher.ledger.folder import DataFolder, hold_folder
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.account import is_published
 from openusher.model.session import SessionLimits
+from openusher.reaper import ReapStep
 from openusher.settings import LogKind, Settings
 from openusher.shipper import Shipper, Step
 from openusher.usher import Usher, wall_ms
@@ -35,6 +36,7 @@ class Seams(msgspec.Struct, frozen=True, kw_only=True):
     """Where the crash tests take hold of a node; a real one runs with these defaults."""
 
     on_step: Callable[[Step], None] = lambda step: None
+    on_reap: Callable[[ReapStep], None] = lambda step: None
     around_ledger: Callable[[Ledger], Ledger] = lambda ledger: ledger
     # Of a ledger in this process only.
     vfs: str | None = None
@@ -118,7 +120,16 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         connection_ms=settings.connection_session_s_max * 1_000,
         ended_kept_ms=settings.session_kept_days * 86_400_000,
     )
-    usher = Usher(ledger, attempt_log, gate, shipper, wall_ms=wall_ms, session_limits=limits)
+    usher = Usher(
+        ledger,
+        attempt_log,
+        gate,
+        shipper,
+        wall_ms=wall_ms,
+        session_limits=limits,
+        keep_days=settings.keep_days,
+        on_reap=seams.on_reap,
+    )
     usher.staging = Staging(ledger, attempt_log, shipper, data=settings.data, free_bytes_min=settings.free_bytes_min)
     return usher
 

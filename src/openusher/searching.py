@@ -54,13 +54,20 @@ class Searching:
         # How long those took that were answered, and how many failed; by what was asked for.
         self.took_s = {kind: Distribution.within(SEARCH_BOUNDS_S) for kind in SearchKind}
         self.failed = dict.fromkeys(SearchKind, 0)
+        # One for each question that is under way, set once it has its answer.
+        self._under_way: set[asyncio.Event] = set()
+
+    async def answered(self) -> None:
+        """Return once every question that is under way has its answer: none then goes by a horizon from before."""
+        for question in list(self._under_way):
+            await question.wait()
 
     async def count(self, cdn: int, search: AttemptFilter) -> int:
         """Count matching attempts, exactly, every answered one included.
 
         Raises CountUnavailable when no exact number can be given.
         """
-        with self._timed(SearchKind.COUNT):
+        with self._asking(SearchKind.COUNT):
             # The ledger first: a block that moves in between is then counted once, in the ledger or below the horizon.
             pending = await self._ledger.count_pending(cdn, search)
             horizon = pending.horizon
@@ -68,7 +75,7 @@ class Searching:
 
     async def group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int = 0, limit: int) -> Grouped:
         """Count matching attempts by group and return `limit` groups behind the first `seek`; raises as a count."""
-        with self._timed(SearchKind.GROUP):
+        with self._asking(SearchKind.GROUP):
             return await self._group(cdn, search, by, seek=seek, limit=limit)
 
     async def _group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int, limit: int) -> Grouped:
@@ -107,7 +114,7 @@ class Searching:
 
     async def newest(self, cdn: int, search: AttemptFilter, *, seek: int, limit: int) -> list[Attempt]:
         """Matching attempts, newest first, `limit` of them behind the first `seek`; raises as a count."""
-        with self._timed(SearchKind.LIST):
+        with self._asking(SearchKind.LIST):
             return await self._newest(cdn, search, seek=seek, limit=limit)
 
     async def _newest(self, cdn: int, search: AttemptFilter, *, seek: int, limit: int) -> list[Attempt]:
@@ -125,13 +132,18 @@ class Searching:
         )
 
     @contextmanager
-    def _timed(self, kind: SearchKind) -> Iterator[None]:
-        began = time.perf_counter()
+    def _asking(self, kind: SearchKind) -> Iterator[None]:
+        """Around a question, from before it reads its horizon."""
+        question, began = asyncio.Event(), time.perf_counter()
+        self._under_way.add(question)
         try:
             yield
         except StoreError:
             self.failed[kind] += 1
             raise
+        finally:
+            self._under_way.remove(question)
+            question.set()
         self.took_s[kind].add(time.perf_counter() - began)
 
     async def from_log(

@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     count_s_max: float = Field(
         default=10.0, gt=0, description="How long one count may run, in the ledger and in the attempt log."
     )
+    keep_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Attempts older than so many days are forgotten for ever; 0 keeps them.",
+    )
     session_idle_s: int = Field(
         default=300, ge=10, description="A viewer who has been silent for so long does not watch."
     )

@@ -30,6 +30,7 @@ from openusher.model.account import Secret
 from openusher.model.attempt import AttemptRequest, Decision
 from openusher.model.session import SESSION_LIMITS, EndedBy, Session, SessionFilter, SessionLimits, Watched
 from openusher.model.ticket import NewTicket, Ticket
+from openusher.reaper import Reaper, ReapStep
 from openusher.searching import COUNT_WAIT_S_MAX, Searching
 from openusher.sessionbook import Live, SessionBook
 from openusher.sevu.dates import format_instant
@@ -67,6 +68,8 @@ class Usher(Tenants):
         wall_ms: Callable[[], int],
         session_limits: SessionLimits = SESSION_LIMITS,
         count_wait_s_max: float = COUNT_WAIT_S_MAX,
+        keep_days: int = 0,
+        on_reap: Callable[[ReapStep], None] = lambda step: None,
     ) -> None:
         super().__init__(ledger, clock_ms=lambda: self.clock_ms)
         self._log = attempt_log
@@ -76,6 +79,15 @@ class Usher(Tenants):
         self._count_wait_s_max = count_wait_s_max
         self.searching = Searching(ledger, attempt_log, shipper, wait_s_max=count_wait_s_max)
         self.exporting = Exporting(ledger, attempt_log, self.searching)
+        self.reaper = Reaper(
+            ledger,
+            attempt_log,
+            shipper,
+            keep_days=keep_days,
+            answered=self.searching.answered,
+            wall_ms=wall_ms,
+            on_step=on_reap,
+        )
         self.watching = Watching(ledger, gate, SessionBook(session_limits), clock_ms=lambda: self.clock_ms)
         self.connecting = Connecting(self.watching, clock_ms=lambda: self.clock_ms)
 
@@ -102,6 +114,7 @@ class Usher(Tenants):
             await self._load_sessions(clock_ms=clock_ms)
             if fault := self.clock_fault():
                 log.error("clock.ahead: %s", fault)
+            await self.reaper.start()
             self.shipper.start()
 
     async def _load_sessions(self, *, clock_ms: int) -> None:
@@ -119,7 +132,7 @@ class Usher(Tenants):
         """Answer what is waiting, then stop. Attempts not yet shipped stay in the ledger."""
         async with contextlib.AsyncExitStack() as closing:
             # The last is closed first; one that fails to must not leave the ledger open.
-            for part in (self._ledger, self._log, self.shipper, self._gate, self.watching):
+            for part in (self._ledger, self._log, self.shipper, self.reaper, self._gate, self.watching):
                 closing.push_async_callback(part.close)
             with contextlib.suppress(StoreError):
                 await self.write_key_uses()

@@ -89,7 +89,8 @@ WHOLE = Horizon(upto=8)
 
 def inside(horizon: Horizon, *, cdn: int = CDN) -> list[Row]:
     numbers = [number for number in BLOCKS if number <= horizon.upto and number not in horizon.but]
-    return [row for number in numbers for row in BLOCKS[number] if row["cdn"] == cdn]
+    rows = [row for number in numbers for row in BLOCKS[number] if row["cdn"] == cdn]
+    return [row for row in rows if row["at_ms"] >= horizon.from_ms]
 
 
 def search_of(wanted: Filter) -> AttemptFilter:

@@ -87,6 +87,8 @@ looks = st.builds(
     seek=st.sampled_from([0, 0, 0, 1, 3, 5]),
     limit=st.sampled_from([40, 40, 1, 2, 3, 10]),
 )
+# How old an attempt may be that is still kept, by the clock that decides: below zero, none is.
+ages_ms = st.sampled_from([3_600_000, 1, 60_000, 0, 7_200_000, 31 * 86_400_000, -1])
 # From how many waiting attempts on a shipper ships by itself: all the time, now and then, never.
 ships_from = st.sampled_from([3, 10, 100_000])
 

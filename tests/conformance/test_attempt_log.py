@@ -21,7 +21,9 @@ from openusher.model.search import AttemptFilter, GroupBy
 from tests.conformance.attempts_to_ship import (
     BLOCKS,
     CDN,
+    MONTH_END_MS,
     OTHER_CDN,
+    START_MS,
     TEXTS,
     WHOLE,
     block_of,
@@ -231,6 +233,10 @@ def test_an_attempt_comes_back_as_it_was_shipped(shipping: Running) -> None:
         Horizon(upto=8, but=(8,)),
         Horizon(upto=8, but=(2, 5, 7)),
         Horizon(upto=100, but=(1,)),
+        Horizon(upto=8, but=(2,), from_ms=START_MS + 3_600_000),
+        Horizon(upto=8, from_ms=MONTH_END_MS),
+        Horizon(upto=8, from_ms=MONTH_END_MS + 1),
+        Horizon(upto=8, from_ms=MONTH_END_MS + 7_200_000),
     ],
     ids=str,
 )

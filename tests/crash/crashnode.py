@@ -1,6 +1,7 @@
 """A real node with the crash tests' hands in its seams: run as a process in the place of `usher serve`.
 
-`--die-at STEP --after N` kills the process, as kill -9 would, when the shipper reaches STEP for the Nth time.
+`--die-at STEP --after N` kills the process, as kill -9 would, when the shipper reaches STEP for the Nth time;
+`--die-at-reap STEP` when the reaper does.
 `--answer-early` answers attempts before their commit: the fault that the harness must be able to see.
 `--fail` has the commit of an attempt at the video `unwritten`, `unknown` or `broken` fail so, and no other.
 `--count-s-max` says how long a count may take, and so how soon a log process that hangs is found out.
@@ -24,6 +25,7 @@ from openusher.errors import CommitUnknown, LedgerUnavailable
 from openusher.ledger.base import Decide, Drawn, Ledger, Outcome
 from openusher.model.attempt import Decision, Reason
 from openusher.node import Seams
+from openusher.reaper import ReapStep
 from openusher.settings import LogKind, Settings
 from openusher.shipper import Step
 from openusher.web.server import serve
@@ -80,7 +82,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", type=LogKind, default=LogKind.CHDB)
     parser.add_argument("--die-at", type=Step)
+    parser.add_argument("--die-at-reap", type=ReapStep)
     parser.add_argument("--after", type=int, default=1)
+    parser.add_argument("--keep-days", type=int, default=0)
     parser.add_argument("--answer-early", action="store_true")
     parser.add_argument("--fail", action="store_true")
     parser.add_argument("--metrics")
@@ -88,9 +92,9 @@ def main() -> None:
     given = parser.parse_args()
     left = given.after
 
-    def on_step(step: Step) -> None:
+    def on_step(step: Step | ReapStep) -> None:
         nonlocal left
-        if step is given.die_at:
+        if step in (given.die_at, given.die_at_reap):
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -103,6 +107,7 @@ def main() -> None:
         ship_age_s=0.2,
         count_s_max=given.count_s_max,
         metrics=given.metrics,
+        keep_days=given.keep_days,
     )
 
     def around_ledger(ledger: Ledger) -> Ledger:
@@ -110,7 +115,7 @@ def main() -> None:
             return cast(Ledger, FailingCommits(ledger))
         return cast(Ledger, EarlyAnswers(ledger)) if given.answer_early else ledger
 
-    seams = Seams(on_step=on_step, around_ledger=around_ledger)
+    seams = Seams(on_step=on_step, on_reap=on_step, around_ledger=around_ledger)
     logging.basicConfig(level=logging.INFO)
     uvloop.run(serve(settings, on_ready=_say_ready, seams=seams))
 

@@ -26,12 +26,18 @@ class Model:
         self.tickets: dict[int, dict[str, admission.Ticket]] = defaultdict(dict)
         self.used_s: dict[tuple[int, str], int] = {}
         self.clock_ms = 0
+        self.kept_from_ms = 0
         self._last_attempt = last_attempt
         self._answers: dict[tuple[int, str], tuple[int, Row, Row]] = {}
         self._signatures: set[str] = set()
 
     def see(self, now_ms: int) -> None:
         self.clock_ms = max(self.clock_ms, now_ms)
+
+    def forget(self, *, before_ms: int) -> None:
+        """No answer knows an attempt from before `before_ms` any more, whatever is said later."""
+        self.see(before_ms)
+        self.kept_from_ms = max(self.kept_from_ms, before_ms)
 
     def issue(self, cdn: int, key: str, ticket: admission.Ticket, *, signature: str, until_ms: int, now_ms: int) -> str:
         """`issued`, `replayed` or `exists`."""
@@ -91,7 +97,10 @@ class Model:
         return [
             row
             for row in reversed(self.rows)
-            if row["cdn"] == cdn and (upto is None or row["id"] <= upto) and attempt_rows.is_meant(row, search)
+            if row["cdn"] == cdn
+            and row["at_ms"] >= self.kept_from_ms
+            and (upto is None or row["id"] <= upto)
+            and attempt_rows.is_meant(row, search)
         ]
 
     def answers(self, cdn: int, search: Filter, by: str, *, seek: int, limit: int, upto: int) -> Answers:

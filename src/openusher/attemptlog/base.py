@@ -103,6 +103,19 @@ class AttemptLog(Protocol):
         a start."""
         ...
 
+    async def last_block_before(self, at_ms: int, *, table: str) -> int:
+        """The largest block in `table` of which, as of all before it, every attempt is from before `at_ms`; 0 if there
+        is none."""
+        ...
+
+    async def remove(self, *, upto: int, table: str) -> int:
+        """Take away the rows of all blocks up to `upto`, which nothing asks for any more; returns how many it found.
+
+        They may go later, and a crash may leave any of them there, or bring them back, a block whole or in part: to be
+        called again, at the least after each start. No block is inserted meanwhile.
+        """
+        ...
+
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int: ...
 
     async def groups(

@@ -29,6 +29,7 @@ from openusher.attemptlog.schema import (
     check_statement,
     create_statements,
     insert_statement,
+    remove_statement,
     settings_clause,
 )
 from openusher.errors import LogUnavailable
@@ -79,6 +80,18 @@ GROUP BY block ORDER BY block"""
 _SIZES = f"""
 SELECT block, count(), sum({TEXT_BYTES}) FROM {DATABASE}.{{table}}
 GROUP BY block ORDER BY block"""
+
+# Times rise with blocks, so of the first that has a later one none is meant, nor of any behind it.
+_LAST_BLOCK_BEFORE = f"""
+SELECT if(countIf(at_ms >= {{at_ms:Int64}}) = 0, max(block), minIf(block, at_ms >= {{at_ms:Int64}}) - 1)
+FROM {DATABASE}.{{table}}"""
+
+_PARTITIONS = f"""
+SELECT _partition_id, max(block), countIf(block <= {{upto:UInt64}}) AS rows FROM {DATABASE}.{{table}}
+GROUP BY _partition_id HAVING rows > 0"""
+
+_REWRITING = f"""
+SELECT 1 FROM system.mutations WHERE database = '{DATABASE}' AND table = {{table:String}} AND NOT is_done LIMIT 1"""
 
 # Thousands of blocks in a row: rows are what costs on the way to Python.
 _ROWS_BY_BLOCK = f"""
@@ -141,6 +154,23 @@ class ColumnarLog:
         runs = await self._rows(query, lane=Lane.CHECK, seconds_max=_VERIFY_S_MAX)
         # In a thread: a year of blocks is half a million, and decisions go on.
         return await asyncio.to_thread(_by_number, runs)
+
+    async def last_block_before(self, at_ms: int, *, table: str) -> int:
+        text = _LAST_BLOCK_BEFORE.replace("{table}", _known(table))
+        rows = await self._rows(Query(text, {"at_ms": f"{at_ms:d}"}), lane=Lane.CHECK)
+        return int(rows[0][0])
+
+    async def remove(self, *, upto: int, table: str) -> int:
+        text = _PARTITIONS.replace("{table}", _known(table))
+        is_rewriting = await self._rows(Query(_REWRITING, {"table": table}), lane=Lane.CHECK)
+        found = await self._rows(Query(text, {"upto": f"{upto:d}"}), lane=Lane.CHECK)
+        for partition, last_block, _ in found:
+            is_whole = last_block <= upto
+            # One that cannot be done, for want of disk, waits until it can; more of them would not help.
+            if is_whole or not is_rewriting:
+                alteration = remove_statement(upto, table=table, partition=partition, is_whole=is_whole)
+                await self._engine.execute(Statement(text=alteration, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX))
+        return sum(int(rows) for _, _, rows in found)
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return await self._number(count_query(cdn, search, horizon), cdn=cdn)

@@ -44,6 +44,12 @@ class LedgerOnlyLog:
     async def rows_by_block(self, *, table: str) -> dict[int, int]:
         return {}
 
+    async def last_block_before(self, at_ms: int, *, table: str) -> int:
+        return 0
+
+    async def remove(self, *, upto: int, table: str) -> int:
+        return 0
+
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return 0
 

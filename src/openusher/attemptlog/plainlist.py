@@ -56,6 +56,13 @@ class PlainListLog:
     async def rows_by_block(self, *, table: str) -> dict[int, int]:
         return {number: len(attempts) for number, attempts in self._blocks.items()}
 
+    async def last_block_before(self, at_ms: int, *, table: str) -> int:
+        kept = [number for number, attempts in self._blocks.items() if any(a.at_ms >= at_ms for a in attempts)]
+        return max((number for number in self._blocks if number < min(kept, default=number + 1)), default=0)
+
+    async def remove(self, *, upto: int, table: str) -> int:
+        return sum(len(self._blocks.pop(number)) for number in list(self._blocks) if number <= upto)
+
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return len(self._matching(cdn, search, horizon))
 
@@ -104,7 +111,7 @@ class PlainListLog:
     def _within(self, horizon: Horizon) -> Iterator[Attempt]:
         for number, attempts in self._blocks.items():
             if number <= horizon.upto and number not in horizon.but:
-                yield from attempts
+                yield from (attempt for attempt in attempts if attempt.at_ms >= horizon.from_ms)
 
     def _matching(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> list[Attempt]:
         return [attempt for attempt in self._within(horizon) if attempt.cdn == cdn and search.means(attempt)]

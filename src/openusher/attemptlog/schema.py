@@ -182,3 +182,15 @@ def insert_statement(block: Block, *, table: str, life: str, seconds_max: float)
     settings = {**_statement_settings(seconds_max), **_EVERY_INSERT, "insert_deduplication_token": token}
     named = ", ".join((*columns, "block", "incarnation"))
     return f"INSERT INTO {DATABASE}.{table} ({named}) SETTINGS {_assignments(settings)}"
+
+
+def remove_statement(upto: int, *, table: str, partition: str, is_whole: bool) -> str:
+    """What takes the blocks up to `upto` out of a partition: with it, where it has no others, and else by writing the
+    rest anew, behind the statement's back, since that may take minutes and outlasts a restart."""
+    assert table in TABLES
+    assert partition.isdecimal()
+    head = f"ALTER TABLE {DATABASE}.{table}"
+    if is_whole:
+        # By default the engine drops no partition of more than 50 GB.
+        return f"{head} DROP PARTITION ID '{partition}' SETTINGS max_partition_size_to_drop = 0"
+    return f"{head} DELETE IN PARTITION ID '{partition}' WHERE block <= {upto:d} SETTINGS mutations_sync = 0"

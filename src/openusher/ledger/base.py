@@ -145,7 +145,10 @@ class PendingRows(Discreet, frozen=True, kw_only=True):
 
 
 class LedgerStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the ledger stands. Ids and block numbers are the last ones given out; times are unix milliseconds."""
+    """Where the ledger stands. Ids and block numbers are the last ones given out; times are unix milliseconds.
+
+    Attempts from before `kept_from_ms` are forgotten; 0: none is. The log need not hold blocks up to `released_block`.
+    """
 
     incarnation: int
     last_attempt_id: int
@@ -154,6 +157,8 @@ class LedgerStats(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
     oldest_pending_ms: int | None
     clock_ms: int
+    kept_from_ms: int
+    released_block: int
 
 
 class LedgerTally(msgspec.Struct, kw_only=True):
@@ -287,6 +292,20 @@ class Ledger(Protocol):
 
     async def prune_sessions(self, *, before_ms: int, limit: int) -> int:
         """Forget up to `limit` sessions that ended before `before_ms`; returns how many there were."""
+        ...
+
+    async def forget(self, *, before_ms: int) -> None:
+        """From here on no answer knows an attempt from before `before_ms`, nor is one recorded: the clock is that late
+        at the least. What is forgotten stays so: an earlier `before_ms` changes nothing."""
+        ...
+
+    async def delete_forgotten(self, *, limit: int) -> int:
+        """Delete up to `limit` rows of forgotten attempts; returns how many there were. Not while blocks are made:
+        beside a log, rows go there, and what is forgotten goes from there."""
+        ...
+
+    async def release_blocks(self, *, upto: int) -> None:
+        """From here on the log need hold none of the blocks up to `upto`. All their attempts are forgotten."""
         ...
 
     async def next_block(self, *, now_ms: int) -> Block | None:

@@ -63,7 +63,9 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Horizon(msgspec.Struct, frozen=True, kw_only=True):
-    """What the log must be asked for beside a pending answer: blocks up to `upto`, but none of `but`."""
+    """What the log must be asked for beside a pending answer: blocks up to `upto`, but none of `but`; of their attempts
+    those at `from_ms` or later, since older ones are forgotten (0: none is)."""
 
     upto: int
     but: tuple[int, ...] = ()
+    from_ms: int = 0

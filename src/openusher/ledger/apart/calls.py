@@ -100,6 +100,16 @@ class LedgerCalls(ABC):
         pruned: int = await self._ask("prune_sessions", before_ms=before_ms, limit=limit)
         return pruned
 
+    async def forget(self, *, before_ms: int) -> None:
+        await self._ask("forget", before_ms=before_ms)
+
+    async def delete_forgotten(self, *, limit: int) -> int:
+        deleted: int = await self._ask("delete_forgotten", limit=limit)
+        return deleted
+
+    async def release_blocks(self, *, upto: int) -> None:
+        await self._ask("release_blocks", upto=upto)
+
     async def next_block(self, *, now_ms: int) -> Block | None:
         block: Block | None = await self._ask("next_block", now_ms=now_ms)
         return block

@@ -24,7 +24,7 @@ from openusher.ledger.base import (
     PendingGroups,
     PendingRows,
 )
-from openusher.ledger.sqlite import blocks, indexes, store
+from openusher.ledger.sqlite import blocks, indexes, retention, store
 from openusher.ledger.sqlite import search as searching
 from openusher.ledger.sqlite.accounts import (
     delete_api_key,
@@ -54,8 +54,8 @@ T = TypeVar("T")
 _STATS = """
 SELECT incarnation, last_attempt, last_block,
   (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
-  last_attempt - shipped_attempt,
-  (SELECT at_ms FROM attempts WHERE id > shipped_attempt ORDER BY id LIMIT 1), clock_ms
+  last_attempt - max(shipped_attempt, forgotten_attempt),
+  (SELECT at_ms FROM attempts WHERE id > shipped_attempt ORDER BY id LIMIT 1), clock_ms, kept_from_ms, released_block
 FROM node
 """
 # How long a search of the ledger may take before it is broken off, in seconds.
@@ -213,6 +213,20 @@ class SqliteLedger:
             table, _, column = str(error).rpartition(" ")[2].partition(".")
             other = "another edge of this account" if table == "edges" else "another account"
             raise AlreadyExists(f"{column}: {other} has it; choose another") from error
+
+    async def forget(self, *, before_ms: int) -> None:
+        await self._writer.write(
+            lambda connection: retention.forget(connection, before_ms=before_ms), clock_ms=before_ms
+        )
+
+    async def delete_forgotten(self, *, limit: int) -> int:
+        # As with shipped rows: no commit is owed for nothing.
+        if not await self._readers.ask(retention.has_forgotten_rows):
+            return 0
+        return await self._writer.write(lambda connection: retention.delete_forgotten(connection, limit=limit))
+
+    async def release_blocks(self, *, upto: int) -> None:
+        await self._writer.write(lambda connection: retention.release_blocks(connection, upto=upto))
 
     async def next_block(self, *, now_ms: int) -> Block | None:
         open_block = await self._readers.ask(blocks.oldest_unshipped)

@@ -36,14 +36,15 @@ _Found = tuple[list[Group], int, int]
 _MAPPED_LOW, _MAPPED_HIGH = 0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF
 
 _HORIZON = """
-SELECT shipped_attempt, (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
+SELECT max(shipped_attempt, forgotten_attempt), kept_from_ms,
+  (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
   (SELECT json_group_array(number) FROM blocks WHERE NOT shipped) FROM node
 """
 # Every run of attempts that may pend, for the indexes that begin with the run (see indexes.py).
 _RUNS = """
 id >> 12 IN (
   WITH RECURSIVE runs (run, last) AS (
-    SELECT shipped_attempt >> 12, last_attempt >> 12 FROM node
+    SELECT max(shipped_attempt, forgotten_attempt) >> 12, last_attempt >> 12 FROM node
     UNION ALL SELECT run + 1, last FROM runs WHERE run < last)
   SELECT run FROM runs)
 """
@@ -62,7 +63,8 @@ _GROUP_EXPRESSIONS = {
 
 
 class _Grouping(msgspec.Struct, frozen=True, kw_only=True):
-    """A question for groups as parts of its statements; the last value, the newest shipped id, is still to be added."""
+    """A question for groups as parts of its statements; the last value, the id behind which attempts pend, is still to
+    be added."""
 
     by: GroupBy
     source: str
@@ -81,8 +83,8 @@ def count_pending(connection: apsw.Connection, cdn: int, search: AttemptFilter, 
     where, values = _where(cdn, search, indexed=indexed)
     source = _source(search, indexed=indexed)
     with connection:
-        shipped, horizon = _horizon(connection)
-        count = _one(connection, f"SELECT count(*) FROM {source} WHERE {where}", (*values, shipped))
+        pending_after, horizon = _horizon(connection)
+        count = _one(connection, f"SELECT count(*) FROM {source} WHERE {where}", (*values, pending_after))
     return PendingCount(int(count), horizon)
 
 
@@ -99,13 +101,13 @@ def group_pending(
         one_viewer=_is_by_viewer(search),
     )
     with connection:
-        shipped, horizon = _horizon(connection)
-        found = _few_groups(connection, asked, shipped) or _many_groups(connection, asked, shipped)
+        pending_after, horizon = _horizon(connection)
+        found = _few_groups(connection, asked, pending_after) or _many_groups(connection, asked, pending_after)
     groups, group_count, attempts = found
     return PendingGroups(groups=groups, group_count=group_count, attempts=attempts, horizon=horizon)
 
 
-def _few_groups(connection: apsw.Connection, asked: _Grouping, shipped: int) -> _Found | None:
+def _few_groups(connection: apsw.Connection, asked: _Grouping, pending_after: int) -> _Found | None:
     """Counted here, run by run, in half the time of the sort by which the engine brings groups together. None where
     there are, or may well be, too many of them to hold."""
     if asked.by in (GroupBy.KEY, GroupBy.USER) or asked.one_viewer:
@@ -115,7 +117,7 @@ def _few_groups(connection: apsw.Connection, asked: _Grouping, shipped: int) -> 
     """
     counts: Counter[GroupValue] = Counter()
     last = _one(connection, "SELECT last_attempt FROM node", ())
-    for first in range(shipped, last, _RUN_COUNTED):
+    for first in range(pending_after, last, _RUN_COUNTED):
         answer = _one(connection, statement, (*asked.values, first, first + _RUN_COUNTED))
         counts.update(msgspec.json.decode(answer, type=list[GroupValue]))
         if len(counts) > _GROUPS_HELD_MAX:
@@ -123,7 +125,7 @@ def _few_groups(connection: apsw.Connection, asked: _Grouping, shipped: int) -> 
     return in_order(_groups(counts.items(), asked.by))[: asked.top], len(counts), counts.total()
 
 
-def _many_groups(connection: apsw.Connection, asked: _Grouping, shipped: int) -> _Found:
+def _many_groups(connection: apsw.Connection, asked: _Grouping, pending_after: int) -> _Found:
     statement = f"""
     WITH groups AS (
         SELECT {_GROUP_EXPRESSIONS[asked.by]} AS value, count(*) AS n
@@ -132,7 +134,7 @@ def _many_groups(connection: apsw.Connection, asked: _Grouping, shipped: int) ->
     SELECT json_array((SELECT count(*) FROM groups), (SELECT coalesce(sum(n), 0) FROM groups),
       json((SELECT json_group_array(json_array(value, n) ORDER BY n DESC, value) FROM largest)))
     """
-    answer = _one(connection, statement, (*asked.values, shipped, -1 if asked.top is None else asked.top))
+    answer = _one(connection, statement, (*asked.values, pending_after, -1 if asked.top is None else asked.top))
     group_count, attempts, pairs = msgspec.json.decode(answer, type=tuple[int, int, list[tuple[GroupValue, int]]])
     return _groups(pairs, asked.by), group_count, attempts
 
@@ -152,11 +154,11 @@ def newest_pending(
       SELECT * FROM {source} ORDER BY id DESC LIMIT ? OFFSET ?)
     """
     with connection:
-        shipped, horizon = _horizon(connection)
-        answer = _one(connection, window, (*values, shipped, limit, seek))
+        pending_after, horizon = _horizon(connection)
+        answer = _one(connection, window, (*values, pending_after, limit, seek))
         rows = msgspec.json.decode(answer, type=list[list[Any]])
         reaches_end = len(rows) < limit
-        matching = _one(connection, f"SELECT count(*) FROM {source}", (*values, shipped)) if reaches_end else None
+        matching = _one(connection, f"SELECT count(*) FROM {source}", (*values, pending_after)) if reaches_end else None
     return PendingAttempts(attempts=[attempt_of(row) for row in rows], matching=matching, horizon=horizon)
 
 
@@ -170,15 +172,16 @@ def oldest_pending(
       SELECT * FROM {_source(search, indexed=indexed)} WHERE {where} ORDER BY id LIMIT ?)
     """
     with connection:
-        shipped, horizon = _horizon(connection)
-        answer = _one(connection, page, (*values, max(shipped, search.after_id or 0), limit))
+        pending_after, horizon = _horizon(connection)
+        answer = _one(connection, page, (*values, max(pending_after, search.after_id or 0), limit))
     return PendingRows(rows=msgspec.json.decode(answer, type=list[msgspec.Raw]), horizon=horizon)
 
 
 def _horizon(connection: apsw.Connection) -> tuple[int, Horizon]:
-    shipped_attempt, upto, unshipped = next(connection.execute(_HORIZON))
+    """The id behind which attempts pend, and what the log must be asked for."""
+    pending_after, from_ms, upto, unshipped = next(connection.execute(_HORIZON))
     but = [number for number in msgspec.json.decode(unshipped, type=list[int]) if number <= upto]
-    return shipped_attempt, Horizon(upto=upto, but=tuple(but))
+    return pending_after, Horizon(upto=upto, but=tuple(but), from_ms=from_ms)
 
 
 def _one(connection: apsw.Connection, statement: str, values: tuple[Any, ...]) -> Any:
@@ -208,7 +211,8 @@ def _source(search: AttemptFilter, by: GroupBy | None = None, *, indexed: bool) 
 
 
 def _where(cdn: int, search: AttemptFilter, *, indexed: bool) -> tuple[str, tuple[Any, ...]]:
-    """The filter as a condition and its values; the last value, the newest shipped id, is the caller's to add."""
+    """The filter as a condition and its values; the last value, the id behind which attempts pend, is the caller's to
+    add."""
     conditions, values = ["cdn = ?"], [cdn]
     if indexed and _is_by_viewer(search):
         conditions.append(_RUNS)

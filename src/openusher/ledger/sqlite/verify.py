@@ -15,11 +15,15 @@ _RULES = {
         SELECT id FROM attempts WHERE id > (SELECT last_attempt FROM node) LIMIT 20""",
     "attempt {} is older than one with a smaller id": """
         SELECT id FROM (SELECT id, at_ms < lag(at_ms) OVER (ORDER BY id) AS back FROM attempts) WHERE back LIMIT 20""",
-    "of the attempts {} to {}, none of them shipped, the ledger holds {}": """
-        SELECT shipped_attempt + 1, last_attempt, held FROM (
-          SELECT shipped_attempt, last_attempt,
-            (SELECT count(*) FROM attempts WHERE id > shipped_attempt AND id <= last_attempt) AS held FROM node)
-        WHERE held <> last_attempt - shipped_attempt""",
+    "attempt {} is from before what is kept": """
+        SELECT id FROM attempts, node WHERE id > max(shipped_attempt, forgotten_attempt) AND at_ms < kept_from_ms
+        LIMIT 20""",
+    "of the attempts {} to {}, none of them shipped or forgotten, the ledger holds {}": """
+        SELECT before + 1, last_attempt, held FROM (
+          SELECT before, last_attempt,
+            (SELECT count(*) FROM attempts WHERE id > before AND id <= last_attempt) AS held
+          FROM (SELECT max(shipped_attempt, forgotten_attempt) AS before, last_attempt FROM node))
+        WHERE held <> last_attempt - before""",
     "block {} is missing": """
         WITH RECURSIVE n(number) AS (
           SELECT 1 WHERE (SELECT last_block FROM node) > 0
@@ -28,7 +32,8 @@ _RULES = {
     "block {} begins at attempt {}, the one before ends at {}": """
         SELECT number, first_id, before FROM (
           SELECT number, first_id, lag(last_id, 1, 0) OVER (ORDER BY number) AS before FROM blocks)
-        WHERE first_id <> before + 1 LIMIT 20""",
+        -- Those that were forgotten before there was a log are in no block.
+        WHERE first_id <= before OR first_id > max(before, (SELECT forgotten_attempt FROM node)) + 1 LIMIT 20""",
     "block {} has {} rows for the attempts {} to {}": """
         SELECT number, rows, first_id, last_id FROM blocks WHERE rows <> last_id - first_id + 1 LIMIT 20""",
     "block {} is shipped although an older one is not": """

@@ -104,13 +104,13 @@ class Writer:
 
         self._thread.submit(run)
 
-    async def write(self, statements: Callable[[apsw.Connection], T]) -> T:
-        """Run `statements` and commit them, durably, on their own."""
+    async def write(self, statements: Callable[[apsw.Connection], T], *, clock_ms: int = 0) -> T:
+        """Run `statements` and commit them, durably, on their own. The clock is `clock_ms` from then on, or later."""
 
         def commit_statements() -> T:
             with self._transaction():
                 result = statements(self._connection)
-                counters = self._number_commit(self.counters, now_ms=self.counters.clock_ms)
+                counters = self._number_commit(self.counters, now_ms=clock_ms)
             self._commit(counters)
             return result
 

@@ -1,0 +1,124 @@
+"""What every attempt log that is shipped to must do with blocks that nothing asks for any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from openusher.attemptlog.base import AttemptLog
+from openusher.attemptlog.embedded import open_embedded_log
+from openusher.attemptlog.plainlist import PlainListLog
+from openusher.model.block import Horizon
+from openusher.model.search import AttemptFilter
+from tests.conformance.attempts_to_ship import CDN, MONTH_END_MS, block_of
+from tests.oracles import attempt_rows as oracle
+from tests.oracles.attempt_rows import Row
+
+HOUR_MS = 3_600_000
+ROWS = 30
+# Blocks 1 to 4 are of October, 5 to 8 of November; each is of one hour.
+FIRST_MS = MONTH_END_MS - 4 * HOUR_MS
+KINDS: dict[str, Callable[[Path], AttemptLog]] = {
+    "plain list": lambda folder: PlainListLog(),
+    "chdb": lambda folder: open_embedded_log(folder, memory_bytes_max=1_500_000_000, count_s_max=30),
+}
+
+
+def rows_of(number: int) -> list[Row]:
+    """A block whose times rise with its ids, from the start of its hour."""
+    texts = dict.fromkeys(("key", "pass", "app", "appinst", "video", "pageurl", "refurl", "user_agent", "reason"), "x")
+    numbers = {"cdn": CDN, "edge": 1, "cut": 0}
+    return [
+        {
+            **texts,
+            **numbers,
+            "id": number * 100 + i,
+            "at_ms": FIRST_MS + (number - 1) * HOUR_MS + i,
+            "ip": "192.0.2.1",
+            "server_ip": "::",
+        }
+        for i in range(ROWS)
+    ]
+
+
+class Filled:
+    """A log with blocks 1 to 8, and a loop to ask it in."""
+
+    def __init__(self, log: AttemptLog, runner: asyncio.Runner) -> None:
+        self.log = log
+        self.run = runner.run
+        self.run(self._fill())
+
+    async def _fill(self) -> None:
+        await self.log.start()
+        (self.table,) = await self.log.tables()
+        for number in range(1, 9):
+            await self.insert(number)
+
+    async def insert(self, number: int) -> None:
+        rows = rows_of(number)
+        await self.log.insert(block_of(number, rows), oracle.block_bytes(rows), table=self.table)
+
+    def last_block_before(self, at_ms: int) -> int:
+        return self.run(self.log.last_block_before(at_ms, table=self.table))
+
+    def held(self) -> dict[int, int]:
+        return self.run(self.log.rows_by_block(table=self.table))
+
+    def remove(self, upto: int) -> None:
+        """Return when it has gone: the log may take its time, or need to be told again."""
+        self.run(self._remove(upto))
+
+    async def _remove(self, upto: int) -> None:
+        async with asyncio.timeout(30):
+            await self.log.remove(upto=upto, table=self.table)
+            while True:
+                if min(await self.log.rows_by_block(table=self.table), default=upto + 1) > upto:
+                    return
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture(params=KINDS, ids=lambda name: name.replace(" ", "-"))
+def filled(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Filled]:
+    with asyncio.Runner() as runner:
+        opened = Filled(KINDS[request.param](tmp_path), runner)
+        yield opened
+        runner.run(opened.log.close())
+
+
+def test_the_last_block_before_an_instant_is_the_last_of_which_all_are_older(filled: Filled) -> None:
+    third_ms = FIRST_MS + 2 * HOUR_MS
+    asked = {0: 0, third_ms: 2, third_ms + 1: 2, third_ms + ROWS - 1: 2, third_ms + ROWS: 3, 2 * third_ms: 8}
+
+    assert asked == {at_ms: filled.last_block_before(at_ms) for at_ms in asked}
+    filled.remove(2)
+    assert (filled.last_block_before(third_ms + ROWS), filled.last_block_before(2 * third_ms)) == (3, 8)
+    filled.remove(8)
+    assert filled.last_block_before(2 * third_ms) == 0
+
+
+@pytest.mark.parametrize("upto", [0, 1, 3, 4, 6, 8])
+def test_blocks_that_were_removed_go_and_the_others_stay_as_they_are(filled: Filled, upto: int) -> None:
+    kept = range(upto + 1, 9)
+    filled.remove(upto)
+    filled.remove(upto)
+    held = filled.run(filled.log.all_held(table=filled.table))
+    counted = filled.run(filled.log.count(CDN, AttemptFilter(), Horizon(upto=8)))
+
+    assert dict.fromkeys(kept, ROWS) == filled.held()
+    assert {number: oracle.digest(rows_of(number)) for number in kept} == {n: block.digest for n, block in held.items()}
+    assert counted == ROWS * len(kept)
+
+
+def test_a_block_that_comes_behind_a_removal_stays(filled: Filled) -> None:
+    """Into a partition that has gone, and into one that was written anew."""
+    filled.remove(6)
+    for number in (9, 10):
+        filled.run(filled.insert(number))
+    filled.run(filled.insert(3))
+
+    assert {3, 7, 8, 9, 10} == filled.held().keys()
+    assert filled.run(filled.log.count(CDN, AttemptFilter(), Horizon(upto=10, from_ms=MONTH_END_MS))) == 4 * ROWS
