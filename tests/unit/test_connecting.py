@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from openusher.connecting import Named
 from openusher.model.attempt import AttemptRequest, Reason
 from openusher.model.edge import EdgeKind
+from openusher.sessionbook import Refusal
 from openusher.watching import Verdict
 from tests.conformance.asking import request
 from tests.doors.doornode import CDN, DoorNode
@@ -161,6 +163,25 @@ async def test_the_files_of_a_video_are_one_view_until_its_viewer_was_silent_for
     node.now_ms += RESUME_MS + 1
     assert (await ask(node, "watch")).allowed
     assert await node.uses("k") == 5
+
+
+async def test_what_goes_on_is_counted_as_a_follow_up_and_a_start_is_not(node: DoorNode) -> None:
+    named = Named(client="c1")
+    assert (await start(node, "c1")).allowed
+    for _ in range(3):
+        assert node.usher.connecting.follow(node.edge, named).allowed
+    assert not node.usher.connecting.follow(node.edge, Named(client="c2")).allowed
+    for key in ("one", "one", "one"):
+        # The first of these is a start too.
+        assert (await ask(node, "watch", key=key)).allowed
+    node.now_ms += IDLE_MS
+    assert (await ask(node, "watch", key="one", ip="192.0.2.99")).allowed
+    assert (await ask(node, "watch", key="one")).reason == "Too many sessions"
+
+    counted = {refusal: number for refusal, number in node.usher.watching.book.follow_ups.items() if number}
+    assert counted == {Refusal.NONE: 5, Refusal.NO_SESSION: 1, Refusal.NO_PLACE: 1}
+    tally = node.usher.tally
+    assert (tally.decisions, tally.repeats) == ({(node.edge.number, Reason.NONE): 3}, 0)
 
 
 async def test_files_that_are_refused_are_one_attempt_a_minute(node: DoorNode) -> None:
