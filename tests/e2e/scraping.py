@@ -39,10 +39,15 @@ class Scraped:
 
 
 def scraped(url: str) -> Scraped:
-    """What a node shows at `url`, which is http://host:port; all of it: on a busy machine a part of a node may not
-    answer in time, and is missing once."""
+    """What a node shows at `url`, which is http://host:port."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        return scraped_by(client)
+
+
+def scraped_by(client: httpx.Client) -> Scraped:
+    """All that a node shows: on a busy machine a part of it may not answer in time, and is missing once."""
     for _ in range(_TIMES_MAX):
-        answer = httpx.get(f"{url}/metrics", timeout=30)
+        answer = client.get("/metrics")
         assert answer.status_code == 200, answer.text
         seen = Scraped(answer.text)
         if {"usher_pending_attempts", "usher_commit_seconds"} <= {family.name for family in seen.families}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -11,9 +12,11 @@ import pytest
 from openusher.web.metrics.families import FAMILIES, Family, Kind
 from tests.e2e import busysite as done
 from tests.e2e.busysite import BusySite
-from tests.e2e.scraping import Scraped, admin_client, scraped
+from tests.e2e.scraping import Scraped, admin_client, scraped, scraped_by
 from tests.nodes import Node, running_node
 from tests.servers.ports import free_port
+
+_THREADS, _EACH = 8, 60
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +222,33 @@ def test_a_port_that_is_taken_is_said_and_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match="choose another --metrics"):
             node.start()
         node.kill()
+
+
+# --- under load -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_read_while_many_ask_only_rises_and_is_all_of_it_in_the_end(node: Node) -> None:
+    account = node.create_account("asked by many")
+    cdn = str(account.cdn)
+
+    def ask() -> None:
+        with node.connect() as site:
+            for _ in range(_EACH):
+                assert site.authorize(account, key="k", password="p")[0] == 200
+
+    read: list[float] = []
+    with admin_client(node.data) as client, ThreadPoolExecutor(_THREADS) as threads:
+        asking = [threads.submit(ask) for _ in range(_THREADS)]
+        while not all(each.done() for each in asking):
+            read.append(Scraped(client.get("/metrics").text).of("usher_decisions_total", cdn=cdn))
+        for each in asking:
+            each.result()
+        in_the_end = scraped_by(client)
+
+    assert read == sorted(read)
+    assert in_the_end.of("usher_decisions_total", cdn=cdn) == _THREADS * _EACH
+    assert in_the_end.of("usher_http_request_seconds_count", route="/v1/authorize") >= _THREADS * _EACH
+    assert in_the_end.of("usher_batch_operations_sum") >= _THREADS * _EACH
 
 
 # --- through a node's life ------------------------------------------------------------------------------------------
