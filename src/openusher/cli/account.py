@@ -10,7 +10,7 @@ import typer
 from openusher.cli import key
 from openusher.cli.connect import ask_node
 from openusher.cli.credentials import read_secret_file
-from openusher.cli.options import AsJson, Data, settings_of
+from openusher.cli.options import AsJson, Cdn, Data, settings_of
 from openusher.cli.output import EXITS, err, out, print_fields, print_json, print_table
 
 app = typer.Typer(
@@ -18,8 +18,6 @@ app = typer.Typer(
     epilog=EXITS,
     no_args_is_help=True,
 )
-
-Cdn = Annotated[int, typer.Argument(metavar="CDN", help="The account's cdn number.", show_default=False)]
 
 
 @app.command("create", short_help="Make an account, or take one over.", epilog=EXITS)

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from openusher.cli.attemptexport import export
 from openusher.cli.attemptfilters import in_flags, search_of, takes_filters
 from openusher.cli.attemptrows import CsvRows, decision, fields, print_attempts, shown
 from openusher.cli.connect import ask_node
-from openusher.cli.options import AsJson, Data, settings_of
+from openusher.cli.options import AsJson, Cdn, Data, ShowPass, settings_of
 from openusher.cli.output import EXITS, Exit, err, fail, out, print_json, print_table
 from openusher.model.search import GroupBy
 
@@ -21,8 +22,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Cdn = Annotated[int, typer.Argument(metavar="CDN", help="The account's cdn number.", show_default=False)]
-ShowPass = Annotated[bool, typer.Option("--show-pass", help="Show the passes too, which else are left out.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")]
 
 
@@ -110,6 +109,9 @@ def list_attempts(
         print_attempts(rows, show_pass=show_pass)
         if len(rows) == limit:
             err.print(f"There may be more: --before-id {rows[-1]['id']} goes on from here.")
+
+
+app.command("export", short_help="Write attempts to a file.", epilog=EXITS)(export)
 
 
 def _refuse_two_forms(*, as_json: bool, as_csv: bool) -> None:

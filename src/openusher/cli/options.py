@@ -27,6 +27,8 @@ Config = Annotated[
         show_default=False,
     ),
 ]
+Cdn = Annotated[int, typer.Argument(metavar="CDN", help="The account's cdn number.", show_default=False)]
+ShowPass = Annotated[bool, typer.Option("--show-pass", help="Show the passes too, which else are left out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")]
 
 

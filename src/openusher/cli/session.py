@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from openusher.cli.connect import ask_node
-from openusher.cli.options import AsJson, Data, settings_of
+from openusher.cli.options import AsJson, Cdn, Data, settings_of
 from openusher.cli.output import EXITS, Exit, fail, out, print_fields, print_json, print_table
 from openusher.settings import Settings
 
@@ -17,7 +17,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Cdn = Annotated[int, typer.Argument(metavar="CDN", help="The account's cdn number.", show_default=False)]
 Session = Annotated[str, typer.Option("--session", help="The session of this name.")]
 Key = Annotated[str, typer.Option("--key", help="Those of this ticket.")]
 User = Annotated[str, typer.Option("--user", help="Those of this user, as a pass names him.")]
