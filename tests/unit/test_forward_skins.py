@@ -62,6 +62,9 @@ class Tokens:
         assert token == "TOKEN"
         return self._edge
 
+    def is_served(self, cdn: int) -> bool:
+        return cdn == self._edge.cdn
+
 
 @pytest.mark.parametrize("asked", ASKED, ids=[f"{asked.kind}-{number}" for number, asked in enumerate(ASKED)])
 def test_a_question_is_read_as_the_server_means_it(asked: Asked) -> None:
