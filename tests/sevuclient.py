@@ -8,6 +8,7 @@ import hmac
 import http.client
 import json
 import secrets
+import ssl
 import time
 import urllib.parse
 from dataclasses import dataclass
@@ -45,10 +46,13 @@ def signed_text(account: Account, command: str, *, timestamp: int | None = None,
 class Connection:
     """One keep-alive connection to a node. Not for several threads at once."""
 
-    def __init__(self, url: str, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
         parts = urllib.parse.urlsplit(url)
         assert parts.hostname is not None
-        self._http = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+        if tls is None:
+            self._http = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
+        else:
+            self._http = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=tls)
 
     def close(self) -> None:
         self._http.close()

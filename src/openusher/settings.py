@@ -8,9 +8,9 @@ from __future__ import annotations
 from enum import StrEnum
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8088, ge=0, le=65535, description="The port to listen on; 0 takes a free one and prints it."
     )
+    tls_cert: Path | None = Field(
+        default=None,
+        description="Answer over TLS, with this certificate and its chain (PEM); read anew on SIGHUP, with the key.",
+    )
+    tls_key: Path | None = Field(default=None, description="The key of that certificate (PEM), not encrypted.")
     log: LogKind = Field(
         default=LogKind.CHDB,
         description="Where attempts are counted: chdb (a columnar log beside the door) or ledger (SQLite alone).",
@@ -117,6 +122,12 @@ class Settings(BaseSettings):
         if text is not None:
             host_and_port(text)
         return text
+
+    @model_validator(mode="after")
+    def _has_certificate_and_key(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert, tls_key: one of the two is given; give both, or neither")
+        return self
 
     @classmethod
     def settings_customise_sources(

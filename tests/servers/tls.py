@@ -20,9 +20,9 @@ class Certificate(NamedTuple):
     fingerprint: str
 
 
-def make_certificate(folder: Path, *hosts: str) -> Certificate:
-    """Write a certificate for `hosts`, by an authority that nobody knows, into `folder`."""
-    issued = trustme.CA().issue_cert(*hosts)
+def make_certificate(folder: Path, *hosts: str, authority: trustme.CA | None = None) -> Certificate:
+    """Write a certificate for `hosts` into `folder`; without an `authority`, by one that nobody knows."""
+    issued = (authority or trustme.CA()).issue_cert(*hosts)
     chain, key = folder / "chain.pem", folder / "key.pem"
     chain.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(str(key))

@@ -167,7 +167,9 @@ def test_every_setting_has_a_flag_that_is_obeyed() -> None:
             value += "000000"
         if name == "metrics":
             value = "127.0.0.1:9188"
-        shown = CliRunner().invoke(app, ["config", "--json", flag, value], catch_exceptions=False)
+        # Of these, one goes with the other only.
+        beside = {"tls_cert": ["--tls-key", "key"], "tls_key": ["--tls-cert", "cert"]}.get(name, [])
+        shown = CliRunner().invoke(app, ["config", "--json", flag, value, *beside], catch_exceptions=False)
         rows = {row["setting"]: row for row in map(json.loads, shown.stdout.splitlines())}
 
         assert {"setting": name, "from": "flag", "where": flag} == {

@@ -12,6 +12,7 @@ from openusher.cli.options import AsJson, Config, configured, takes_settings
 from openusher.cli.output import EXITS, Exit, fail, out, print_json, print_table
 from openusher.cli.sources import configure_from
 from openusher.errors import SetupError
+from openusher.web.tls import Certificate
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -42,7 +43,8 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A TOML file with settings.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a TOML file's settings are good, whatever flags and environment say; exit status 3 if they are not.
+    """Say whether a TOML file's settings are good, whatever flags and environment say, and whether its certificate and
+    key are a pair; exit status 3 if they are not.
 
     \b
     Example: usher config check /etc/usher/usher.toml
@@ -50,7 +52,9 @@ def check(
     if not os.path.isfile(file):
         fail(f"{file}: no such file")
     try:
-        configure_from(file)
+        settings = configure_from(file).settings
+        if settings.tls_cert is not None and settings.tls_key is not None:
+            Certificate(settings.tls_cert, settings.tls_key)
         faults = []
     except SetupError as error:
         faults = str(error).splitlines()

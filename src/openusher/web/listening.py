@@ -76,9 +76,9 @@ def own_listener(host: str, port: int, *, flag: str) -> socket.socket:
     return listening
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, *, scheme: str = "http") -> str:
     """Where a socket answers, as it is asked for."""
-    return f"http://{_name(listening)}" if listening.family != socket.AF_UNIX else f"unix:{_name(listening)}"
+    return f"unix:{_name(listening)}" if listening.family == socket.AF_UNIX else f"{scheme}://{_name(listening)}"
 
 
 def _name(listening: socket.socket) -> str:

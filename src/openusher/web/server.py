@@ -7,12 +7,13 @@ import contextlib
 import logging
 import resource
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, cast
 
 import uvicorn
 
-from openusher.errors import LedgerUnavailable
+from openusher.errors import LedgerUnavailable, SetupError
 from openusher.node import Seams, open_node
 from openusher.settings import Settings, host_and_port
 from openusher.web.admin import admin_app
@@ -29,9 +30,12 @@ from openusher.web.observed import Observer, each_of, seen, unseen
 from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
 from openusher.web.signals import Signals
 from openusher.web.supervisor import Supervisor
+from openusher.web.tls import Certificate
 
 # Requests under way may finish at the end; a commit takes milliseconds, a long count is given up.
 _SHUTDOWN_S_MAX = 3
+# From our end of a TLS connection to that of who asked.
+_GOODBYE_S_MAX = 1.0
 # What was given up may still say so.
 _LAST_WORDS_S_MAX = 0.5
 
@@ -68,11 +72,17 @@ async def serve(
                 others.append((_Server(http_config(metrics, settings, observe=observe)), metrics_listening))
                 log.info("metrics.listening on %s/metrics", url_of(metrics_listening))
 
+            url = url_of(listening[0], scheme="http" if settings.tls_cert is None else "https")
+
             def tell_ready() -> None:
-                on_ready(url_of(listening[0]))
-                supervisor.ready(f"Answers on {url_of(listening[0])}")
+                on_ready(url)
+                supervisor.ready(f"Answers on {url}")
 
             public = _Server(http_config(app, settings, short_way=app.short_way, observe=observe), tell_ready)
+            if settings.tls_cert is not None and settings.tls_key is not None:
+                certificate = Certificate(settings.tls_cert, settings.tls_key)
+                public.tls = certificate.context
+                signals.reload = lambda: _reload(certificate, supervisor, url)
             signals.end(public, *(server for server, _ in others))
             async with _beside(supervisor, controller, reconciler), _served(others):
                 await public.serve(sockets=listening)
@@ -92,6 +102,17 @@ async def _beside(supervisor: Supervisor, *parts: Calling) -> AsyncIterator[None
         for part in parts:
             await part.close()
         saying_alive.cancel()
+
+
+def _reload(certificate: Certificate, supervisor: Supervisor, url: str) -> None:
+    supervisor.reloading()
+    try:
+        certificate.reload()
+    except SetupError as error:
+        log.error("tls.refused: %s; the certificate of before stays in force", error)
+    else:
+        log.info("tls.reloaded: new connections have the certificate that is now in the file")
+    supervisor.ready(f"Answers on {url}")
 
 
 @contextlib.asynccontextmanager
@@ -132,7 +153,6 @@ def http_config(
         ws="none",
         lifespan="off",
         loop="uvloop",
-        backlog=BACKLOG,
         log_config=None,
         access_log=False,
         proxy_headers=False,
@@ -146,13 +166,34 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] = lambda: None) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self.tls: ssl.SSLContext | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        """As in the base class, which gives a handshake and the end of TLS a minute and half of one."""
+        assert sockets is not None
+        tls: dict[str, Any] = {}
+        if self.tls is not None:
+            tls = {
+                "ssl": self.tls,
+                "ssl_handshake_timeout": self._connection_class.request_s_max,
+                "ssl_shutdown_timeout": _GOODBYE_S_MAX,
+            }
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(self._connect, sock=listening, backlog=BACKLOG, **tls) for listening in sockets
+        ]
+        self.started = True
         self._on_ready()
 
+    def _connect(self) -> BoundedConnection:
+        return self._connection_class(self.config, self.server_state, self.lifespan.state)
+
+    @property
+    def _connection_class(self) -> type[BoundedConnection]:
+        return cast("type[BoundedConnection]", self.config.http_protocol_class)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        cast("type[BoundedConnection]", self.config.http_protocol_class).is_ending = True
+        self._connection_class.is_ending = True
         await super().shutdown(sockets=sockets)
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS_S_MAX)

@@ -1,4 +1,4 @@
-"""What a running node is told by signals: SIGTERM and SIGINT end it, within a bounded time."""
+"""What a running node is told by signals: SIGTERM and SIGINT end it within a bounded time, SIGHUP has it reload."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ class Signals:
         self._servers: tuple[uvicorn.Server, ...] = ()
         self._asked_s: float | None = None
         self.ledger_is_lost = False
+        # On SIGHUP. It must raise nothing.
+        self.reload = _nothing_to_reload
 
     def end(self, *servers: uvicorn.Server) -> None:
         """These are told, also where the signal came before they were made."""
@@ -54,13 +56,18 @@ class Signals:
     async def __aenter__(self) -> Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._ask, number.name)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: self.reload())
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             asyncio.get_running_loop().remove_signal_handler(number)
             # The process has nothing left to do but to end, with the status of how it went.
             signal.signal(number, signal.SIG_IGN)
         faulthandler.cancel_dump_traceback_later()
         if self._asked_s is not None:
             log.info("node.stopped after %.1f s", time.monotonic() - self._asked_s)
+
+
+def _nothing_to_reload() -> None:
+    log.info("node.nothing_to_reload: it answers without TLS; other settings are taken at its start")
