@@ -286,3 +286,20 @@ async def test_a_node_whose_log_lacks_something_or_whose_disk_is_full_is_not_bac
     await ledger.close()
 
     assert os.listdir(data) == ["ledger.db"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_backup_that_is_ended_while_it_is_made_ready_leaves_nothing(data: Path) -> None:
+    ledger, log = await SqliteLedger.open(data / "ledger.db"), _FrozenList()
+    shipper = Shipper(ledger, log, rows_min=1, age_s_max=1, wall_ms=lambda: NOON_MS)
+    staging = Staging(ledger, log, shipper, data=data, free_bytes_min=0)
+    beginning = asyncio.get_running_loop().create_task(staging.begin())
+    # Until it has begun, and no longer.
+    await asyncio.sleep(0)
+    await staging.end()
+    has_begun = beginning.done()
+    await ledger.close()
+
+    assert has_begun
+    assert os.listdir(data) == ["ledger.db"]

@@ -42,6 +42,8 @@ class Staging:
         self._shipper = shipper
         self._data = data.absolute()
         self._free_bytes_min = free_bytes_min
+        # Whoever asked may have gone while it is made ready, and tells it to end.
+        self._changing = asyncio.Lock()
 
     async def begin(self) -> Staged:
         """Make ready what a power cut at this moment would leave; decisions and counts go on, only blocks wait.
@@ -49,7 +51,11 @@ class Staging:
         Raises CountUnavailable while the log does not hold what it must: such a backup would restore nothing right.
         Raises LogUnavailable, and LedgerUnavailable, also when the disk has no room for a copy of the ledger.
         """
-        await self.end()
+        async with self._changing:
+            return await self._begin()
+
+    async def _begin(self) -> Staged:
+        await self._clear()
         await self._shipper.be_verified()
         stage = self._data / STAGE_FOLDER
         await asyncio.to_thread(self._make, stage)
@@ -72,7 +78,11 @@ class Staging:
         )
 
     async def end(self) -> None:
-        """Let go of all that is staged, also for a backup that was broken off."""
+        """Let go of all that is staged, also for a backup that was broken off; one being made ready is waited for."""
+        async with self._changing:
+            await self._clear()
+
+    async def _clear(self) -> None:
         await asyncio.to_thread(shutil.rmtree, self._data / STAGE_FOLDER, ignore_errors=True)
         await self._log.thaw()
 

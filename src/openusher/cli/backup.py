@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,8 @@ from openusher.cli.output import Exit, err, fail, out, print_fields, print_json,
 from openusher.cli.progress import bytes_done, shown_bytes, under_way
 from openusher.errors import SetupError
 from openusher.settings import Settings
+
+_NICENESS = 10
 
 
 def backup(
@@ -98,6 +101,8 @@ async def _back_up(settings: Settings, directory: Path, *, keep: int, as_json: b
     from openusher.backup.staging import Staged
 
     began = time.monotonic()
+    # What is copied here must not take the node's cores from its decisions.
+    os.nice(_NICENESS)
     async with admin(settings, with_log=True) as client:
         prepare_directory(directory, data=settings.data)
         # Both: the node stages one at a time, and two nodes may be backed up into one place.

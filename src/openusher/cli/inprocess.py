@@ -34,7 +34,12 @@ class AppTransport(httpx.AsyncBaseTransport):
             "server": None,
         }
         answer = _Answer(self._app, scope, await request.aread())
-        status, headers = await answer.head()
+        try:
+            status, headers = await answer.head()
+        except BaseException:
+            # Whoever asked has gone: nobody will read it, and it would wait for that for ever.
+            await answer.aclose()
+            raise
         return httpx.Response(status, headers=headers, stream=answer)
 
 
@@ -72,10 +77,14 @@ class _Answer(httpx.AsyncByteStream):
 
     async def _make(self) -> None:
         try:
-            await self._app(self._scope, self._receive, self._messages.put)
+            await self._app(self._scope, self._receive, self._put)
         finally:
-            if not self._closed.is_set():
-                await self._messages.put(None)
+            await self._put(None)
+
+    async def _put(self, message: Message | None) -> None:
+        # Once its reader has gone, the app may still answer that it was broken off: to nobody.
+        if not self._closed.is_set():
+            await self._messages.put(message)
 
     async def _receive(self) -> Message:
         if self._body is None:

@@ -6,6 +6,7 @@ Three kinds, that never wait for one another: searches by accounts, short reads,
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -28,8 +29,14 @@ SEARCHES_WAITING_MAX = 64
 _SHORT_WAITING_MAX = 1_000
 # How long all readers may be held up for those under way to finish.
 QUIET_S_MAX = 1.0
+_ASIDE_NICENESS = 10
 # How many steps of the engine between two looks at the clock: a few hundred microseconds.
 _STEPS_A_LOOK = 20_000
+
+
+def _give_way() -> None:
+    """Where decisions want the cores, this thread gets a fraction of one. On Linux a priority is a thread's own."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _ASIDE_NICENESS)
 
 
 class _Lane:
@@ -86,7 +93,7 @@ class Readers:
         Nobody waits for it, nor does `quiet`. Raises LedgerUnavailable.
         """
         self._check_open()
-        thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-check")
+        thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-aside", initializer=_give_way)
         self._aside.add(thread)
         try:
             return await self._run(thread, self._answer_aside, _Question(question, deadline=float("inf")))

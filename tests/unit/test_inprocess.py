@@ -1,0 +1,42 @@
+"""Requests to an app in this process: one whose asker goes away ends, whatever the app then does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+
+from openusher.cli.inprocess import AppTransport
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def test_a_request_that_is_cancelled_ends_although_the_app_still_answers(anyio_backend: str) -> None:
+    has_begun = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            has_begun.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            # As a node does that is told to stop.
+            await send({"type": "http.response.start", "status": 503, "headers": []})
+            await send({"type": "http.response.body", "body": b"stopping"})
+
+    async with httpx.AsyncClient(transport=AppTransport(app), base_url="http://admin") as client:
+        asking = asyncio.get_running_loop().create_task(client.get("/"))
+        await has_begun.wait()
+        asking.cancel()
+        done, _ = await asyncio.wait([asking], timeout=5)
+
+    assert done == {asking}
+    assert asking.cancelled()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert [task for task in others if task.get_name() == "answer in this process"] == []
