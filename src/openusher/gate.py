@@ -37,6 +37,15 @@ _SMOOTHING = 0.2
 _Waiting = tuple[Operation, asyncio.Future[Outcome]]
 
 
+class Decided(msgspec.Struct, frozen=True):
+    """A question and its answer, of an attempt that was recorded at `at_ms`; or of an earlier one, whose number the
+    answer then has."""
+
+    request: AttemptRequest
+    decision: Decision
+    at_ms: int
+
+
 class GateTally(msgspec.Struct, kw_only=True):
     """What was decided since the node is up. `decisions` are the attempts that were recorded, by the edge's number and
     the reason; `repeats` the questions that were answered by an earlier one, of the same attempt_id or the same viewer.
@@ -76,6 +85,8 @@ class Gate:
         self._is_closing = False
         self.takes_starts = True
         self.tally = GateTally()
+        # Called with each batch after its commit, if anybody wants to know.
+        self.on_decided: Callable[[list[Decided]], None] | None = None
 
     @property
     def waiting(self) -> int:
@@ -148,17 +159,22 @@ class Gate:
     async def _commit_next(self) -> None:
         batch: list[_Waiting] = []
         has_drawn = False
+        at_ms = 0
 
         def draw() -> Drawn:
             """Runs on the ledger's thread. Whoever comes after the first line calls anew, and whoever came before is
             taken by the loop, so that nobody is left waiting."""
-            nonlocal has_drawn
+            nonlocal has_drawn, at_ms
             has_drawn = True
             self._is_called = False
             while self._queue and len(batch) < BATCH_OPERATIONS_MAX:
                 batch.append(self._queue.popleft())
             self._began.append(time.monotonic())
-            return Drawn(operations=[operation for operation, _ in batch], now_ms=self._wall_ms())
+            now_ms = self._wall_ms()
+            if self.on_decided is not None:
+                # As the ledger takes it: it does not go back.
+                at_ms = max(now_ms, self._ledger.clock_ms)
+            return Drawn(operations=[operation for operation, _ in batch], now_ms=now_ms)
 
         error: BaseException | None = None
         outcomes: list[Outcome] = []
@@ -179,6 +195,8 @@ class Gate:
             for (operation, future), outcome in zip(batch, outcomes, strict=True):
                 self._count(operation, outcome)
                 _answer(future, outcome)
+            if self.on_decided is not None:
+                self.on_decided(_decided(batch, outcomes, at_ms=at_ms or self._ledger.clock_ms))
             return
         # Nobody may be left waiting, whatever broke.
         for _, future in batch:
@@ -191,6 +209,15 @@ class Gate:
         decision = outcome.decision if type(outcome) is Started else outcome
         if type(decision) is Decision and (type(operation) is Decide or type(operation) is Start):
             self.tally.add(operation.request.edge, decision)
+
+
+def _decided(batch: list[_Waiting], outcomes: list[Outcome], *, at_ms: int) -> list[Decided]:
+    found = []
+    for (operation, _), outcome in zip(batch, outcomes, strict=True):
+        decision = outcome.decision if isinstance(outcome, Started) else outcome
+        if isinstance(operation, Decide | Start) and isinstance(decision, Decision):
+            found.append(Decided(operation.request, decision, at_ms))
+    return found
 
 
 def _answer(future: asyncio.Future[Outcome], outcome: Outcome) -> None:

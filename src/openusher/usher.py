@@ -35,6 +35,7 @@ from openusher.searching import COUNT_WAIT_S_MAX, Searching
 from openusher.sessionbook import Live, SessionBook
 from openusher.sevu.dates import format_instant
 from openusher.shipper import Shipper
+from openusher.tailing import Tailing
 from openusher.tenants import Credentials as Credentials
 from openusher.tenants import Tenants
 from openusher.watching import Watching
@@ -78,6 +79,7 @@ class Usher(Tenants):
         self._wall_ms = wall_ms
         self._count_wait_s_max = count_wait_s_max
         self.searching = Searching(ledger, attempt_log, shipper, wait_s_max=count_wait_s_max)
+        self.tailing = Tailing(gate)
         self.exporting = Exporting(ledger, attempt_log, self.searching)
         self.reaper = Reaper(
             ledger,
@@ -127,6 +129,11 @@ class Usher(Tenants):
         self.watching.run(self._write_key_uses_on())
         if self._refused():
             self.watching.run(self._end_refused_on())
+
+    def end_streams(self) -> None:
+        """End what goes on for as long as somebody listens or reads: a node that stops has seconds."""
+        self.tailing.close()
+        self.exporting.close()
 
     async def close(self) -> None:
         """Answer what is waiting, then stop. Attempts not yet shipped stay in the ledger."""

@@ -23,6 +23,7 @@ from openusher.cli import (
     serve,
     session,
     status,
+    tail,
 )
 from openusher.cli.output import EXITS
 
@@ -39,6 +40,7 @@ for name, command, summary in (
     ("serve", serve.serve, "Run a node."),
     ("call", call.call, "Sign a SEVU command, send it, show the reply."),
     ("status", status.status, "Show how many attempts are recorded and wait."),
+    ("tail", tail.tail, "Show attempts as they are decided."),
     ("check", check.check, "Check that ledger and attempt log hold what they must."),
     ("repair", repair.repair, "Mend the attempt log of a stopped node."),
     ("backup", backup.backup, "Copy ledger and attempt log as of one moment."),

@@ -64,7 +64,8 @@ async def serve(
             app = PublicApp(usher, settings)
             controller, reconciler = Controller(usher, app.controls), Reconciler(usher, app.shows)
             metrics = MetricsApp(Readings(usher, settings, requests, kicks=controller, reconciled=reconciler))
-            admin = _Server(http_config(admin_app(usher, metrics.route), settings, observe=observe))
+            admin_config = http_config(admin_app(usher, metrics.route), settings, observe=observe)
+            admin = _Server(admin_config, on_shutdown=usher.end_streams)
             others = [(admin, opened.enter_context(admin_listener(settings.data)))]
             if settings.metrics is not None:
                 host, port = host_and_port(settings.metrics)
@@ -163,9 +164,15 @@ def http_config(
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[], None] = lambda: None,
+        on_shutdown: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
+        self._on_shutdown = on_shutdown
         self.tls: ssl.SSLContext | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -194,6 +201,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._connection_class.is_ending = True
+        self._on_shutdown()
         await super().shutdown(sockets=sockets)
         if self.server_state.tasks:
             await asyncio.wait(self.server_state.tasks, timeout=_LAST_WORDS_S_MAX)

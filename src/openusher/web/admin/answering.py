@@ -96,7 +96,11 @@ def cdn_of(request: Request) -> int:
 
 def known_cdn_of(request: Request, usher: Usher) -> int:
     """For what would find nothing with a mistyped number, and look as if nobody watched."""
-    cdn = cdn_of(request)
+    return known_cdn(cdn_of(request), usher)
+
+
+def known_cdn(cdn: int, usher: Usher) -> int:
+    """`cdn`, if there is such an account. Raises NotAuthorised."""
     if all(account.cdn != cdn for account in usher.accounts()):
         raise NotAuthorised(f"there is no account with cdn {cdn}; usher account list shows them")
     return cdn

@@ -10,6 +10,8 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from openusher.exporting import Cut
+from openusher.model.block import row_of
+from openusher.model.search import AttemptFilter
 from openusher.sevu.attempts import (
     CountAttempts,
     attempt_members,
@@ -21,7 +23,7 @@ from openusher.sevu.attempts import (
     within_ids,
 )
 from openusher.usher import Usher
-from openusher.web.admin.answering import known_cdn_of, line, parameters_of, route, stream
+from openusher.web.admin.answering import known_cdn, known_cdn_of, line, parameters_of, route, stream
 
 # A page of an export is tens of megabytes. Sent at once it would hold up whoever else is answered.
 _PIECE_BYTES = 256 * 1024
@@ -33,6 +35,7 @@ def routes(usher: Usher) -> list[Route]:
         route("POST", "/accounts/{cdn:int}/attempts/count", attempts.count),
         route("POST", "/accounts/{cdn:int}/attempts/list", attempts.list),
         stream("POST", "/accounts/{cdn:int}/attempts/export", attempts.export),
+        stream("POST", "/tail", attempts.tail),
     ]
 
 
@@ -68,9 +71,28 @@ class _Attempts:
         cut = await self._usher.exporting.cut(cdn, search)
         return _pieces(cut, self._usher.exporting.rows(cdn, search, cut))
 
+    async def tail(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """The filters of sevu.errorlog but times and numbers; without a `cdn`, of all accounts. First a line that says
+        that it listens, then a row for each attempt, and a line with how many were lost where it fetches too slowly;
+        last, when the node stops, a line that says so."""
+        parameters = await parameters_of(request)
+        cdn = parameters.whole("cdn")
+        search = read_search(parameters, now_s=self._now_s)
+        return _lines_heard(self._usher, None if cdn is None else known_cdn(cdn, self._usher), search)
+
     @property
     def _now_s(self) -> int:
         return self._usher.wall_ms // 1_000
+
+
+async def _lines_heard(usher: Usher, cdn: int | None, search: AttemptFilter) -> AsyncGenerator[bytes, None]:
+    with usher.tailing.listening(cdn, search) as listener:
+        yield line({"listening": True})
+        while (heard := await listener.next()) is not None:
+            if heard.lost:
+                yield line({"lost": heard.lost})
+            yield b"".join(row_of(attempt) + b"\n" for attempt in heard.attempts)
+    yield line({"stopping": True})
 
 
 async def _pieces(cut: Cut, pages: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
