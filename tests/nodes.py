@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from typer.testing import CliRunner
 
@@ -96,6 +97,11 @@ class Node:
         self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """What it has logged in all its runs, or only events of that name. Each line must be one JSON object."""
+        events: list[dict[str, Any]] = [json.loads(line) for line in self.log_file.read_text().splitlines()]
+        return [event for event in events if name in ("", event["event"])]
 
     def child(self, part: str) -> int | None:
         """The id of its process that runs `part` (`ledger` or `attemptlog`); None while there is none."""

@@ -32,12 +32,16 @@ class CallerError(UsherError):
 
 
 class InvalidParameter(CallerError):
-    """One field is wrong. The text is `field: what is wrong; what is taken` and never shows a secret."""
+    """One field is wrong. The text is `field: what is wrong; what is taken` and never shows a secret.
 
-    def __init__(self, field: str, problem: str) -> None:
+    With `is_callers_name` the field's name is the caller's own text, which goes back to the caller and nowhere else.
+    """
+
+    def __init__(self, field: str, problem: str, *, is_callers_name: bool = False) -> None:
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+        self.is_callers_name = is_callers_name
 
 
 class CommandRefused(CallerError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +19,7 @@ from openusher.ledger.apart import LedgerApart
 from openusher.ledger.base import Ledger
 from openusher.ledger.folder import DataFolder, hold_folder
 from openusher.ledger.sqlite import SqliteLedger
+from openusher.logs import event_log
 from openusher.model.account import is_published
 from openusher.model.session import SessionLimits
 from openusher.reaper import ReapStep
@@ -29,7 +29,7 @@ from openusher.usher import Usher, wall_ms
 
 _DISK_CHECK_S = 1.0
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Seams(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +155,7 @@ async def _open_log(settings: Settings, folder: DataFolder, ledger: Ledger) -> A
     except (LogDamaged, LogUnavailable) as error:
         # Decisions go on, and every count says why there is none, until someone has restored the log's files, or it
         # starts after all.
-        log.error("log.refused: %s", error)
+        log.error("log.refused", error=error)
     return attempt_log
 
 
@@ -164,7 +164,7 @@ async def _set_indexes(settings: Settings, ledger: Ledger) -> None:
         await ledger.set_indexes(wanted=settings.log is LogKind.LEDGER)
     except LedgerUnavailable as error:
         # On a full disk. Every count is right without them, or with them, only slower.
-        log.warning("ledger.indexes_as_before: %s", error)
+        log.warning("ledger.indexes_kept", error=error)
 
 
 async def _refuse_published_secret(ledger: Ledger, settings: Settings) -> None:
@@ -193,11 +193,13 @@ async def _watch_disk(path: Path, free_bytes_min: int, usher: Usher) -> None:
         try:
             free = shutil.disk_usage(path).free
         except OSError as error:
-            takes_starts, event = False, f"disk.unreadable: {path}: {error.strerror}"
+            if usher.takes_starts:
+                log.error("disk.not_read", path=path, error=error.strerror)
+            usher.takes_starts = False
         else:
-            takes_starts = free >= free_bytes_min
-            event = f"disk.{'enough' if takes_starts else 'low'} free={free}"
-        if takes_starts != usher.takes_starts:
-            log.log(logging.INFO if takes_starts else logging.ERROR, "%s", event)
-            usher.takes_starts = takes_starts
+            if free < free_bytes_min and usher.takes_starts:
+                log.error("disk.ran_low", free_bytes=free, free_bytes_min=free_bytes_min)
+            if free >= free_bytes_min and not usher.takes_starts:
+                log.info("disk.recovered", free_bytes=free)
+            usher.takes_starts = free >= free_bytes_min
         await asyncio.sleep(_DISK_CHECK_S)

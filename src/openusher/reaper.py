@@ -7,7 +7,6 @@ ledger and log is then of no matter to any answer, so it may go piece by piece, 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from enum import StrEnum
 from openusher.attemptlog.base import AttemptLog
 from openusher.errors import StoreError
 from openusher.ledger.base import Ledger
+from openusher.logs import event_log
 from openusher.shipper import Shipper
 
 _HOUR_MS = 3_600_000
@@ -31,7 +31,7 @@ _ANSWERED_S_MAX = 30.0
 _CLOCK_AHEAD_MS_MAX = DAY_MS
 _CLOCK_WAIT_S = 3_600.0
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class ReapStep(StrEnum):
@@ -79,7 +79,7 @@ class Reaper:
             await self._forget_due()
         except StoreError as error:
             # On a full disk. A node that decides and keeps too much is better than none.
-            log.warning("reaper.waits: %s", error)
+            log.warning("reaper.waited", error=error)
         self._task = asyncio.get_running_loop().create_task(self._run(), name="reaper")
 
     async def close(self) -> None:
@@ -95,7 +95,7 @@ class Reaper:
             except Exception as error:
                 # Nobody awaits this task: whatever broke must be seen, and must not end it.
                 is_known = isinstance(error, StoreError | TimeoutError)
-                log.warning("reaper.waits: %s", error, exc_info=None if is_known else error)
+                log.warning("reaper.waited", error=error if is_known else None, exc_info=None if is_known else error)
             await asyncio.sleep(_PASS_S)
 
     async def _forget_due(self) -> None:
@@ -111,7 +111,7 @@ class Reaper:
     async def forget(self, *, before_ms: int) -> None:
         """From here on no answer knows an attempt from before `before_ms`. Raises the ledger's errors."""
         await self._ledger.forget(before_ms=before_ms)
-        log.info("attempts.forgotten before=%s", f"{datetime.fromtimestamp(before_ms / 1_000, tz=UTC):%Y-%m-%dT%H:%MZ}")
+        log.info("attempts.forgotten", before=f"{datetime.fromtimestamp(before_ms / 1_000, tz=UTC):%Y-%m-%dT%H:%MZ}")
         self._on_step(ReapStep.FORGOTTEN)
 
     async def _take_away_due(self) -> None:
@@ -150,7 +150,7 @@ class Reaper:
                 await self._ledger.release_blocks(upto=upto)
                 self._on_step(ReapStep.RELEASED)
                 if rows := await self._log.remove(upto=upto, table=table):
-                    log.info("blocks.removed upto=%d rows=%d", upto, rows)
+                    log.info("blocks.removed", upto=upto, rows=rows)
                 self._on_step(ReapStep.REMOVED)
 
     async def _delete_forgotten(self) -> None:
@@ -159,7 +159,7 @@ class Reaper:
             self._on_step(ReapStep.DELETED)
             deleted += number
         if deleted:
-            log.info("attempts.deleted rows=%d", deleted)
+            log.info("attempts.deleted", rows=deleted)
 
 
 class TrustedClock:
@@ -183,9 +183,5 @@ class TrustedClock:
         self._last_ms, self._last = wall_ms, now
         if ahead_ms > _CLOCK_AHEAD_MS_MAX:
             self._trusted_from = now + _CLOCK_WAIT_S
-            log.warning(
-                "reaper.clock: this machine's clock is %d h ahead of what was seen last; nothing is forgotten for an "
-                "hour, in which it can be put right",
-                ahead_ms // _HOUR_MS,
-            )
+            log.warning("reaper.clock_distrusted", ahead_h=ahead_ms // _HOUR_MS)
         return wall_ms if now >= self._trusted_from else None

@@ -24,6 +24,23 @@ class LogKind(StrEnum):
     LEDGER = "ledger"
 
 
+class LogFormat(StrEnum):
+    """How a process writes its log: `auto` is `console` on a terminal and `json` elsewhere."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class Settings(BaseSettings):
     """What an operator may set. Each field's description is its line in the docs and in the help.
 
@@ -112,6 +129,11 @@ class Settings(BaseSettings):
         default=None,
         description="Where Prometheus reads metrics over TCP, as host:port; the admin socket has them anyway.",
     )
+    log_format: LogFormat = Field(
+        default=LogFormat.AUTO,
+        description="How stderr is written: console (for people), json, or auto: console on a terminal, else json.",
+    )
+    log_level: LogLevel = Field(default=LogLevel.INFO, description="The least that is written to stderr.")
     demo: bool = Field(
         default=False, description="Only for `usher demo`: a throw-away node with the published credentials."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from openusher.attemptlog.base import AttemptLog, Held
 from openusher.consistency import find_row_faults
 from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable, StoreError
 from openusher.ledger.base import Ledger
+from openusher.logs import event_log
 from openusher.model.block import BLOCK_ROWS_MAX, Block
 from openusher.tally import SHIP_BOUNDS_S, Distribution
 
@@ -21,7 +21,7 @@ _DELETED_ROWS = 2_000
 _POLL_S = 1.0
 _RETRY_S_MAX = 30.0
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Step(StrEnum):
@@ -126,7 +126,7 @@ class Shipper:
 
     def _fail(self, fault: str) -> None:
         self.fault = fault
-        log.error("shipper.stopped: %s", fault)
+        log.error("shipper.stopped", fault=fault)
 
     async def _run(self) -> None:
         retry_s = _POLL_S
@@ -143,7 +143,7 @@ class Shipper:
                 # Nobody awaits this task: whatever broke must be seen, and must not end shipping for good.
                 self.put_off += 1
                 is_known = isinstance(error, StoreError)
-                log.warning("shipper.waits: %s", error, exc_info=None if is_known else error)
+                log.warning("shipper.waited", error=error if is_known else None, exc_info=None if is_known else error)
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, _RETRY_S_MAX)
 
@@ -198,7 +198,7 @@ class Shipper:
         self.took_s.add(time.perf_counter() - began)
         self.shipped_attempts += block.rows
         self._on_step(Step.SHIPPED)
-        log.info("block.shipped number=%d rows=%d", block.number, block.rows)
+        log.info("block.shipped", number=block.number, rows=block.rows)
         await self._delete_shipped()
         self._on_step(Step.DELETED)
 

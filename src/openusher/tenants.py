@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import string
 from abc import ABC, abstractmethod
@@ -15,6 +14,7 @@ from msgspec.structs import replace
 
 from openusher.errors import CommitUnknown, InvalidParameter, NotAuthorised, StoreError
 from openusher.ledger.base import Directory, Ledger, NewAccount
+from openusher.logs import event_log
 from openusher.model.account import Account, ApiKey, Edge, Secret, is_published, token_digest
 from openusher.model.edge import EdgeKind
 
@@ -24,7 +24,7 @@ _READ_AGAIN_TIMES = 5
 _READ_AGAIN_S = 0.1
 _KEY_ALPHABET = string.ascii_uppercase + string.digits
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,7 +251,7 @@ class Tenants(ABC):
             try:
                 self._know(await self._ledger.directory())
             except StoreError as error:
-                log.warning("directory.unread: %s", error)
+                log.warning("directory.not_read", error=error)
                 await asyncio.sleep(_READ_AGAIN_S)
             else:
                 return True

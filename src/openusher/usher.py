@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from openusher.errors import (
 from openusher.exporting import Exporting
 from openusher.gate import Gate, GateTally
 from openusher.ledger.base import Issue, Ledger, LedgerStats, LedgerTally, PayKicks, Revoke, SeeSessions
+from openusher.logs import event_log
 from openusher.model.account import Secret
 from openusher.model.attempt import AttemptRequest, Decision
 from openusher.model.session import SESSION_LIMITS, EndedBy, Session, SessionFilter, SessionLimits, Watched
@@ -47,7 +47,7 @@ _END_AGAIN_S = 1.0
 # How often it is written which API keys are in use.
 _KEY_USES_S = 60.0
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Usher(Tenants):
@@ -115,7 +115,7 @@ class Usher(Tenants):
             self._gate.tally.last_attempt = (await self._ledger.stats()).last_attempt_id
             await self._load_sessions(clock_ms=clock_ms)
             if fault := self.clock_fault():
-                log.error("clock.ahead: %s", fault)
+                log.error("clock.found_ahead", ahead_s=self.clock_ahead_s, fault=fault)
             await self.reaper.start()
             self.shipper.start()
 
@@ -150,7 +150,7 @@ class Usher(Tenants):
             try:
                 await self.write_key_uses()
             except StoreError as error:
-                log.warning("key_uses.not_written: %s", error)
+                log.warning("key_uses.not_written", error=error)
 
     # What time it is
 
@@ -296,7 +296,7 @@ class Usher(Tenants):
                 await self._end_refused()
                 return
             except StoreError as error:
-                log.warning("sessions.not_ended: %s", error)
+                log.warning("sessions.not_ended", error=error)
                 await asyncio.sleep(_END_AGAIN_S)
 
     async def _end_refused(self) -> int:

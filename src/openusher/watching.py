@@ -7,7 +7,6 @@ belongs to no live session is an attempt.
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -18,6 +17,7 @@ import msgspec
 from openusher.errors import CommitUnknown, StoreError, UsherError
 from openusher.gate import Gate
 from openusher.ledger.base import HOOK_KEPT_MS, EndSessions, Ledger, SeeSessions, Start
+from openusher.logs import event_log
 from openusher.model.account import Edge
 from openusher.model.attempt import AttemptRequest, Decision, Reason
 from openusher.model.discreet import Discreet
@@ -36,7 +36,7 @@ _ENDED_ROWS = 500
 # Live sessions are read in pages, of a few megabytes.
 _PAGE_ROWS = 5_000
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Asked(Discreet, frozen=True, kw_only=True):
@@ -380,7 +380,7 @@ class Watching:
         try:
             await work
         except StoreError as error:
-            log.warning("%s: %s", event, error)
+            log.warning(event, error=error)
         except Exception:
             # Whatever it was, the next round is due.
             log.exception(event)

@@ -118,11 +118,11 @@ def test_below_the_least_free_space_what_waits_is_shipped_and_counted(tmp_path: 
         _until(lambda: connection.request("GET", "/readyz")[0] == 503)
         busy, _ = connection.authorize(account, **question)
         _until(lambda: _pending(seen) == 0)
-        said = node.log_file.read_text()
+        said = [event["event"] for event in node.events()]
 
         assert busy == 503
-        assert said.index("disk.low") < said.index("block.shipped")
-        assert "disk.enough" not in said
+        assert said.index("disk.ran_low") < said.index("block.shipped")
+        assert "disk.recovered" not in said
         assert connection.count(account) == 20
         assert usher("check", "--data", str(seen)).returncode == 0
     promise("Counted exactly once", attempts_shipped_from_a_disk_that_is_nearly_full=20)

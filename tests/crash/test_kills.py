@@ -122,7 +122,7 @@ def _kill_ledger(node: Node, load: Load, rng: random.Random) -> None:
     assert ledger is not None
     os.kill(ledger, signal.SIGKILL)
     assert node.process.wait(_ROUND_S_MAX) == 1
-    assert "ledger.ended" in node.log_file.read_text()
+    assert node.events("ledger.ended")
 
 
 def _kill_log(node: Node, load: Load, rng: random.Random) -> None:

@@ -340,7 +340,7 @@ async def test_a_server_that_never_does_it_is_given_up_and_that_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The linter of imports, which another test runs, switches off the loggers that it finds.
-    monkeypatch.setattr(logging.getLogger("openusher.web.edges.control"), "disabled", False)
+    monkeypatch.setattr(logging.getLogger("openusher"), "disabled", False)
     async with controlled(tmp_path, always(Said(500)), give_up_s=2 * RETRY_S) as site:
         await site.play("c1")
         await site.node.kick("K")
@@ -348,11 +348,11 @@ async def test_a_server_that_never_does_it_is_given_up_and_that_is_said(
         asked = len(site.api.calls)
 
         assert 2 <= asked <= 4
-        said = [record.getMessage() for record in caplog.records if record.name == "openusher.web.edges.control"]
+        said = [record.msg for record in caplog.records if record.name == "openusher"]
         number = site.node.edge.number
         assert said == [
-            f"control.not_dropped: 1 connections of edge {number}: status 500",
-            f"control.gave_up: 1 connections of edge {number}: status 500",
+            {"event": event, "edge": number, "connections": 1, "said": "status 500"}
+            for event in ("control.not_dropped", "control.gave_up")
         ]
 
 

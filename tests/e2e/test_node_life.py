@@ -179,7 +179,7 @@ def test_a_node_that_once_ran_with_a_clock_ahead_takes_commands_by_the_clock_of_
     # A signature is known for as long as it could be taken; after a day nobody can say whether it was.
     assert answers == [(2011, 2013, True, 1), (2013, 2013, False, 2)]
     assert reports == [(True, 3, True), (True, 3, True)]
-    assert node.log_file.read_text().count("ERROR clock.ahead: the ledger's clock is ") == 2
+    assert [event["level"] for event in node.events("clock.found_ahead")] == ["error"] * 2
 
 
 def ask_some(connection: Connection, account: Account, times: int) -> None:
@@ -260,9 +260,8 @@ def test_a_disk_that_cannot_be_asked_stops_starts_until_it_can(tmp_path: Path) -
         await_readiness(connection, 503)
         (tmp_path / "away").rename(node.data)
         await_readiness(connection, 200)
-    said = node.log_file.read_text()
-    assert "Traceback" not in said
-    assert (said.count("disk.unreadable"), said.count("disk.enough free=")) == (1, 1)
+    assert "Traceback" not in node.log_file.read_text()
+    assert [len(node.events(f"disk.{event}")) for event in ("not_read", "recovered")] == [1, 1]
 
 
 def await_readiness(connection: Connection, status: int) -> None:

@@ -152,10 +152,9 @@ def test_a_count_under_way_that_hangs_is_answered_in_the_protocols_form(
     assert [reply["code"] for reply in replies] == [2053]
     assert node.process.returncode == 0
     assert spent_s < GONE_S_MAX
-    text = node.log_file.read_text()
-    assert "node.stopping: SIGTERM" in text
-    assert "node.stopped after" in text
-    assert "Traceback" not in text
+    assert [event["why"] for event in node.events("node.stopping")] == ["SIGTERM"]
+    assert len(node.events("node.stopped")) == 1
+    assert "Traceback" not in node.log_file.read_text()
     node.start()
     with node.connect() as connection:
         assert connection.count(account) == 2

@@ -12,10 +12,18 @@ from openusher.cli import sources
 from openusher.cli.main import app
 from openusher.cli.sources import Place, Source, configure, configure_from
 from openusher.errors import SetupError
-from openusher.settings import LogKind, Settings, operator_settings, type_of
+from openusher.settings import LogFormat, LogKind, LogLevel, Settings, operator_settings, type_of
 
 # A value that each type of setting takes, other than any default.
-_OTHER_THAN_DEFAULT = {Path: "elsewhere", str: "192.0.2.1", int: "1000", float: "7.5", LogKind: "ledger"}
+_OTHER_THAN_DEFAULT = {
+    Path: "elsewhere",
+    str: "192.0.2.1",
+    int: "1000",
+    float: "7.5",
+    LogKind: "ledger",
+    LogFormat: "json",
+    LogLevel: "error",
+}
 
 
 @pytest.fixture

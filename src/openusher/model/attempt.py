@@ -27,6 +27,9 @@ class Reason(StrEnum):
     TOO_MANY_SESSIONS = "Too many sessions"
     KICKED = "Kicked"
 
+    # That of Enum takes longer than all else that counting by it does.
+    __hash__ = str.__hash__
+
 
 class Cut(IntFlag):
     """Which fields of an attempt were longer than their limit and were cut."""

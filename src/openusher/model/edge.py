@@ -209,7 +209,8 @@ def changed_options(edge: Edge, given: dict[str, list[str]]) -> dict[str, str]:
 def _known(kind: EdgeKind, name: str) -> Option:
     known = OPTIONS[kind]
     if name not in known:
-        raise InvalidParameter(name, f"is no option of {kind}; it takes {', '.join(sorted(known)) or 'none'}")
+        taken = ", ".join(sorted(known)) or "none"
+        raise InvalidParameter(name, f"is no option of {kind}; it takes {taken}", is_callers_name=True)
     return known[name]
 
 

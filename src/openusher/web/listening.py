@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import socket
 from collections.abc import Generator, MutableMapping
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from openusher.errors import SetupError
 from openusher.ledger.folder import ADMIN_SOCKET, short_path
+from openusher.logs import event_log
 from openusher.settings import Settings
 
 # Who comes while the loop is busy, or the node restarts, waits there; the kernel cuts it to net.core.somaxconn.
@@ -18,7 +18,7 @@ BACKLOG = 65_535
 # As systemd numbers what it hands over (sd_listen_fds(3)).
 _FIRST_DESCRIPTOR = 3
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 @contextlib.contextmanager
@@ -33,9 +33,7 @@ def public_listeners(
     with contextlib.ExitStack() as opened:
         listening = [opened.enter_context(each) for each in _handed_over(environment)]
         if listening:
-            log.info(
-                "node.sockets_taken: %s; the settings host and port are not used", ", ".join(map(_name, listening))
-            )
+            log.info("node.sockets_taken", sockets=", ".join(map(_name, listening)))
         else:
             listening.append(opened.enter_context(own_listener(settings.host, settings.port, flag="--port")))
         yield listening

@@ -44,8 +44,8 @@ class Published(msgspec.Struct, frozen=True):
 
 
 class Commanded(msgspec.Struct):
-    """A SEVU command: its name, empty where it is none of ours; whose it says to be; and the code that it got. `error`
-    is what it was refused for."""
+    """A SEVU command: its name, empty where it is none of ours; whose it says to be; its API key, empty where there is
+    none such; and the code that it got. `error` is what it was refused for."""
 
     command: str = ""
     cdn: int = 0
@@ -69,6 +69,8 @@ class Observed(msgspec.Struct):
     route: str = NO_ROUTE
     kind: str = ""
     edge: Edge | None = None
+    # The account, where a path names it.
+    cdn: int = 0
     learnt: Learnt = None
     status: int = 0
     seconds: float = 0.0
@@ -92,6 +94,9 @@ class Outcome(StrEnum):
     BUSY = "busy"
     UNAVAILABLE = "unavailable"
     FAULT = "fault"
+
+    # That of Enum takes longer than all else that counting by it does; logs and metrics do so at each request.
+    __hash__ = str.__hash__
 
 
 # Looked up once: most answers are one of these.

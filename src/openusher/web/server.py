@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import resource
 import socket
 import ssl
@@ -13,7 +12,9 @@ from typing import Any, cast
 
 import uvicorn
 
+from openusher import __version__
 from openusher.errors import LedgerUnavailable, SetupError
+from openusher.logs import event_log
 from openusher.node import Seams, open_node
 from openusher.settings import Settings, host_and_port
 from openusher.web.admin import admin_app
@@ -27,6 +28,7 @@ from openusher.web.metrics.exposition import MetricsApp
 from openusher.web.metrics.readings import Readings
 from openusher.web.metrics.requests import RequestTally
 from openusher.web.observed import Observer, each_of, seen, unseen
+from openusher.web.requestlog import RequestLog
 from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
 from openusher.web.signals import Signals
 from openusher.web.supervisor import Supervisor
@@ -39,7 +41,7 @@ _GOODBYE_S_MAX = 1.0
 # What was given up may still say so.
 _LAST_WORDS_S_MAX = 0.5
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 async def serve(
@@ -60,7 +62,7 @@ async def serve(
             listening = opened.enter_context(public_listeners(settings))
             requests = RequestTally()
             # Whoever wants to see what is answered stands here.
-            observe = each_of(requests.add)
+            observe = each_of(requests.add, RequestLog())
             app = PublicApp(usher, settings)
             controller, reconciler = Controller(usher, app.controls), Reconciler(usher, app.shows)
             metrics = MetricsApp(Readings(usher, settings, requests, kicks=controller, reconciled=reconciler))
@@ -71,11 +73,12 @@ async def serve(
                 host, port = host_and_port(settings.metrics)
                 metrics_listening = opened.enter_context(own_listener(host, port, flag="--metrics"))
                 others.append((_Server(http_config(metrics, settings, observe=observe)), metrics_listening))
-                log.info("metrics.listening on %s/metrics", url_of(metrics_listening))
+                log.info("metrics.opened", url=f"{url_of(metrics_listening)}/metrics")
 
             url = url_of(listening[0], scheme="http" if settings.tls_cert is None else "https")
 
             def tell_ready() -> None:
+                log.info("node.started", version=__version__, url=url, data=settings.data.absolute(), log=settings.log)
                 on_ready(url)
                 supervisor.ready(f"Answers on {url}")
 
@@ -110,9 +113,9 @@ def _reload(certificate: Certificate, supervisor: Supervisor, url: str) -> None:
     try:
         certificate.reload()
     except SetupError as error:
-        log.error("tls.refused: %s; the certificate of before stays in force", error)
+        log.error("tls.refused", error=error)
     else:
-        log.info("tls.reloaded: new connections have the certificate that is now in the file")
+        log.info("tls.reloaded")
     supervisor.ready(f"Answers on {url}")
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 
 from openusher.errors import Busy, CommandRefused, CommitUnknown, CountUnavailable, StoreError, UsherError
+from openusher.logs import event_log
 from openusher.settings import Settings
 from openusher.sevu import codes
 from openusher.sevu.attempts import (
@@ -44,7 +44,7 @@ from openusher.web.observed import Commanded, observed_of
 _FOLDERS = ("", "/stable", "/dev", "/cp/api/0.8")
 PATHS = frozenset(path or "/" for folder in _FOLDERS for path in (folder, f"{folder}/"))
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class SevuEndpoint:
@@ -86,8 +86,10 @@ class SevuEndpoint:
         try:
             signed = read_command(text)
             kind = signed.kind
-            commanded.command, commanded.cdn, commanded.api_key = kind.name, signed.cdn, signed.api_key
+            commanded.command, commanded.cdn = kind.name, signed.cdn
             key = self._usher.api_key(signed.api_key, cdn=signed.cdn)
+            # Not before: what is no key of ours may be anything that was put in its place.
+            commanded.api_key = key.api_key
             now_ms = self._usher.wall_ms
             verified = verify(signed, secret=key.secret, now_ms=now_ms, window_s=self._window_s)
             self._usher.key_has_signed(key)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from openusher.logs import event_log
 from openusher.web.asgi import BODY_BYTES_MAX, JSON, Headers, Respond
 from openusher.web.connection import BoundedConnection
 from openusher.web.observed import Learnt, Observed, begun, ended
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class ShortWay(Protocol):

@@ -11,11 +11,13 @@ from collections.abc import Callable
 
 import uvicorn
 
+from openusher.logs import event_log
+
 # Requests 3 s, the log's process 2 s, the ledger's 3 s; the rest takes milliseconds. A supervisor may wait no longer
 # than 10 s, and what is written is safe at every moment.
 _GONE_S_MAX = 9.5
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Signals:
@@ -43,7 +45,7 @@ class Signals:
     def _ask(self, why: str) -> None:
         if self._asked_s is None:
             self._asked_s = time.monotonic()
-            log.info("node.stopping: %s", why)
+            log.log(logging.ERROR if self.ledger_is_lost else logging.INFO, "node.stopping", why=why)
             self._on_stop(why)
             # Whatever hangs, on a disk that does not answer say, is shown with its place in the code and left.
             faulthandler.dump_traceback_later(_GONE_S_MAX, exit=True)
@@ -66,8 +68,8 @@ class Signals:
             signal.signal(number, signal.SIG_IGN)
         faulthandler.cancel_dump_traceback_later()
         if self._asked_s is not None:
-            log.info("node.stopped after %.1f s", time.monotonic() - self._asked_s)
+            log.info("node.stopped", seconds=round(time.monotonic() - self._asked_s, 3))
 
 
 def _nothing_to_reload() -> None:
-    log.info("node.nothing_to_reload: it answers without TLS; other settings are taken at its start")
+    log.info("node.not_reloaded")

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from openusher import beside
+from openusher.attemptlog.embedded.heard import Heard
 from openusher.attemptlog.embedded.wire import (
     Answer,
     Ask,
@@ -26,13 +27,13 @@ from openusher.attemptlog.embedded.wire import (
 )
 from openusher.attemptlog.engine import DAMAGE, ERROR_NAME, Statement, error_of
 from openusher.errors import LogDamaged, LogUnavailable, SetupError
+from openusher.logs import log_form
 
 # Loading the parts of a large log takes seconds; a disk that is asleep, more.
 _READY_S_MAX = 60.0
 # How long a process that starts waits for the lock of one that is ending.
 _LOCK_S_MAX = 5.0
-# The reason for a failed start is its last lines; chDB puts a whole CREATE TABLE into one.
-_STDERR_BYTES_KEPT = 32_768
+_STDERR_READ_BYTES = 32_768
 _STDERR_LINES_SHOWN = 8
 _STDERR_LINE_MAX = 300
 _LAST_WORDS_S_MAX = 1.0
@@ -44,7 +45,8 @@ _decoder = msgspec.msgpack.Decoder(ToDoor)
 
 
 class Child:
-    """A started log process. `gone` is set once it can answer nothing any more; it then still has to be reaped."""
+    """A started log process. `gone` is set once it can answer nothing any more; it then still has to be reaped, and
+    `ended` says how it went."""
 
     def __init__(
         self,
@@ -59,12 +61,13 @@ class Child:
         self._reader = reader
         self._writer = writer
         self._hearer = hearer
-        self._said = b""
+        self._heard = Heard()
         self._hearing = loop.create_task(self._hear(stderr), name="log process, what it says")
         self._listening: asyncio.Task[None] | None = None
         self._answers: dict[int, asyncio.Future[bytes]] = {}
         self._number = 0
         self.gone = asyncio.Event()
+        self.ended = ""
         self.version = ""
 
     @property
@@ -121,6 +124,7 @@ class Child:
         """Return its status once it is no more, and all that it said is heard."""
         status = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
         await asyncio.wait([self._hearing], timeout=_LAST_WORDS_S_MAX)
+        self.ended = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return status
 
     def _send(self, frame: bytearray) -> None:
@@ -143,6 +147,7 @@ class Child:
         match message:
             case Ready():
                 self.version = message.version
+                self._heard.be_ready()
                 self._listening = asyncio.get_running_loop().create_task(self._listen(), name="log process, answers")
             case Refused():
                 raise await self._refused(message)
@@ -155,7 +160,7 @@ class Child:
         if refused.passes:
             return LogUnavailable(problem)
         # The engine's own exception is empty here; what it found stands on stderr, where no viewer's value is yet.
-        names = set(ERROR_NAME.findall(self._said.decode(errors="replace")))
+        names = set(ERROR_NAME.findall(self._heard.text()))
         named = ", ".join(sorted(names))
         if names & DAMAGE:
             return LogDamaged(f"{problem}: its data is damaged ({named})")
@@ -164,16 +169,16 @@ class Child:
 
     async def _ended_early(self) -> SetupError | LogUnavailable:
         status = await self._wait()
-        how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        lines = self._said.decode(errors="replace").splitlines()[-_STDERR_LINES_SHOWN:]
+        lines = self._heard.text().splitlines()[-_STDERR_LINES_SHOWN:]
         said = "".join(f"\n  {line[:_STDERR_LINE_MAX]}" for line in lines)
         if status < 0 and -status not in _NEVER_RUNS:
             return LogUnavailable(
-                f"the attempt log's process {how} while starting; if it always is, count without it: --log ledger{said}"
+                f"the attempt log's process {self.ended} while starting; if it always is, count without it: "
+                f"--log ledger{said}"
             )
         return SetupError(
             "the attempt log's engine (chDB) cannot run on this machine: its process "
-            f"{how} while starting; count without it: --log ledger{said}"
+            f"{self.ended} while starting; count without it: --log ledger{said}"
         )
 
     async def _receive(self) -> ToDoor:
@@ -209,8 +214,8 @@ class Child:
 
     async def _hear(self, stderr: asyncio.StreamReader) -> None:
         """Read what it says, so that it never waits for a reader, and keep the end."""
-        while said := await stderr.read(_STDERR_BYTES_KEPT):
-            self._said = (self._said + said)[-_STDERR_BYTES_KEPT:]
+        while said := await stderr.read(_STDERR_READ_BYTES):
+            self._heard.hear(said)
 
 
 async def launch(folder: Path, *, memory_bytes_max: int) -> Child:
@@ -241,6 +246,7 @@ async def _connected(folder: Path, *, memory_bytes_max: int) -> Child:
             folder=str(folder.absolute()),
             lock_s_max=_LOCK_S_MAX,
             memory_bytes_max=memory_bytes_max,
+            log_level=log_form().level,
         )
         return msgspec.json.encode(told).decode()
 

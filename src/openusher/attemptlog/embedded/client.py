@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from openusher.attemptlog.embedded.turns import Turns
 from openusher.attemptlog.embedded.wire import HANDLES
 from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.errors import LogUnavailable, SetupError, StoreError
+from openusher.logs import event_log
 
 # Statements of one account that may wait in one lane; more are refused at once.
 _LINE_MAX = 64
@@ -32,7 +32,7 @@ _REFUSED_S_MAX = 30.0
 _PROVEN_S = 10.0
 
 _rows = msgspec.json.Decoder(list[Any])
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 # Told apart by what they are, not by what they ask.
@@ -140,7 +140,7 @@ class EmbeddedEngine:
             raise
         self._child = child
         self._starts += 1
-        log.info("log.started pid=%d version=%s", self._child.pid, self._child.version)
+        log.info("log.started", pid=self._child.pid, version=self._child.version)
 
     async def _serve(self, turns: Turns[_Waiting]) -> None:
         """Take statements of one lane in turn, each until it is answered or its process is gone."""
@@ -154,12 +154,12 @@ class EmbeddedEngine:
             except StoreError as error:
                 waiting.fail(error)
             except TimeoutError:
-                log.error("log.hangs pid=%d", waiting.child.pid)
+                log.error("log.hung", pid=waiting.child.pid)
                 waiting.child.kill()
                 waiting.fail(LogUnavailable("the attempt log's process did not answer in time"))
             except Exception as error:
                 # Nobody awaits this task: whatever broke must be seen, and must not close the lane for good.
-                log.error("log.failed pid=%d", waiting.child.pid, exc_info=error)
+                log.error("log.failed", pid=waiting.child.pid, exc_info=error)
                 waiting.fail(LogUnavailable("the attempt log could not be asked"))
             else:
                 if not waiting.answer.done():
@@ -177,10 +177,10 @@ class EmbeddedEngine:
                 await self._launch()
             except StoreError as error:
                 self._away = error
-                log.error("log.refused: %s", error)
+                log.error("log.refused", error=error)
             except SetupError as error:
                 self._away = LogUnavailable(str(error))
-                log.error("log.refused: %s", error)
+                log.error("log.refused", error=error)
             except Exception as error:
                 # Nobody awaits this task either.
                 self._away = LogUnavailable("the attempt log's process cannot be started")
@@ -194,7 +194,7 @@ class EmbeddedEngine:
         self._away = LogUnavailable("the attempt log is starting again")
         await child.reap()
         self._child = None
-        log.error("log.ended pid=%d", child.pid)
+        log.error("log.ended", pid=child.pid, how=child.ended)
         return time.monotonic() - seen
 
 

@@ -36,6 +36,7 @@ from openusher.attemptlog.embedded.wire import (
 )
 from openusher.attemptlog.engine import ERROR_NAME
 from openusher.beside import DoorSocket, ignore_signals, live_with
+from openusher.logs import LogForm, log_to_stderr
 
 if TYPE_CHECKING:
     from chdb.state.sqlitelike import Connection
@@ -64,6 +65,7 @@ def main() -> None:
     launch = msgspec.json.decode(sys.argv[1], type=Launch)
     live_with(launch.parent_pid)
     _be_first_to_go()
+    log_to_stderr(LogForm("json", launch.log_level), process="log")
     door = _Door(socket.socket(fileno=launch.socket_fd))
     try:
         log = _OpenLog(launch, door)

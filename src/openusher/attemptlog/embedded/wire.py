@@ -21,6 +21,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     lock_s_max: float
     memory_bytes_max: int
+    # The least that it logs; in JSON, which the door passes on in its own form.
+    log_level: str
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):

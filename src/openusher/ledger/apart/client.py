@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import subprocess
 from collections.abc import Callable, Sequence
@@ -42,6 +41,7 @@ from openusher.ledger.base import (
     Outcome,
 )
 from openusher.ledger.folder import DataFolder
+from openusher.logs import event_log, log_form
 
 PROCESS = "openusher.ledger.apart.process"
 # Closing it finishes what waits, and moves the rest of the WAL into the file, which the next start would do as well.
@@ -50,7 +50,7 @@ _END_S_MAX = 3.0
 # holds all who come until then.
 _BATCHES_UNDER_WAY = 2
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class LedgerApart(LedgerCalls):
@@ -100,6 +100,7 @@ class LedgerApart(LedgerCalls):
                 file=str(folder.ledger_file),
                 demo=demo,
                 read_s_max=read_s_max,
+                form=log_form(),
             )
             return msgspec.json.encode(told).decode()
 
@@ -172,7 +173,7 @@ class LedgerApart(LedgerCalls):
                 answer.set_exception(_unanswered(method))
         self._answers.clear()
         if not self._is_closing:
-            log.error("ledger.ended pid=%d: %s", self._process.pid, type(error).__name__)
+            log.error("ledger.ended", pid=self._process.pid, error=type(error).__name__)
             self._on_end()
 
     def _send(self, message: ToLedger) -> None:
@@ -236,7 +237,7 @@ class LedgerApart(LedgerCalls):
         try:
             await loop.run_in_executor(None, lambda: self._process.wait(_END_S_MAX))
         except subprocess.TimeoutExpired:
-            log.error("ledger.hangs pid=%d", self._process.pid)
+            log.error("ledger.hung", pid=self._process.pid)
             self._process.kill()
             await loop.run_in_executor(None, self._process.wait)
         if self._listening is not None:

@@ -6,7 +6,6 @@ Run by exec only (`python -m openusher.ledger.apart.process LAUNCH`). It lives n
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 import sys
@@ -38,16 +37,17 @@ from openusher.ledger.apart.wire import (
 )
 from openusher.ledger.base import Drawn, Outcome
 from openusher.ledger.sqlite import SqliteLedger
-from openusher.logs import log_to_stderr
+from openusher.logs import event_log, log_to_stderr
+from openusher.logs.floods import tell_all_left_out
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 def main() -> None:
     """Open the ledger, carry out until told to end, close it and exit."""
     launch = msgspec.json.decode(sys.argv[1], type=Launch)
     live_with(launch.parent_pid)
-    log_to_stderr()
+    log_to_stderr(launch.form, process="ledger")
     door = DoorSocket(socket.socket(fileno=launch.socket_fd))
     loop = uvloop.new_event_loop()
     # This thread receives; what it receives must reach the writer's thread without waiting for the loop's turn.
@@ -59,6 +59,7 @@ def main() -> None:
         os._exit(1)
     door.send(framed(Ready(ledger.clock_ms), encoder))
     _Desk(ledger, door, loop).serve()
+    tell_all_left_out()
     os._exit(0)
 
 

@@ -12,6 +12,7 @@ import msgspec
 from openusher import errors
 from openusher.errors import UsherError
 from openusher.ledger.base import Done, Ledger
+from openusher.logs import LogForm
 from openusher.model.account import Secret
 from openusher.model.attempt import Decision
 from openusher.model.session import Started
@@ -27,6 +28,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     demo: bool
     read_s_max: float
+    form: LogForm
 
 
 class Ask(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -6,7 +6,6 @@ since new pages come meanwhile; so the writer does the last of it, a few pages, 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ import apsw
 
 from openusher.ledger.base import LedgerTally
 from openusher.ledger.sqlite import store
+from openusher.logs import event_log
 
 # 16 MiB of WAL between checkpoints: few and large ones, and still well under a second of recovery after a crash.
 CHECKPOINT_PAGES = 4_000
@@ -24,7 +24,7 @@ _TURNS_BESIDE_MAX = 4
 # To look is a statement more. So many commits of the largest batches are a fraction of CHECKPOINT_PAGES.
 _COMMITS_A_LOOK = 8
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Checkpoints:
@@ -72,7 +72,7 @@ class Checkpoints:
         except apsw.Error as error:
             # Nothing is lost: the pages stay in the WAL, and are tried again.
             self._tally.failed_checkpoints += 1
-            log.warning("ledger.not_checkpointed: %s", type(error).__name__)
+            log.warning("ledger.not_checkpointed", error=type(error).__name__)
 
     def _checkpoint(self, connection: apsw.Connection) -> None:
         store.checkpoint(connection)

@@ -7,9 +7,9 @@ schema.
 
 from __future__ import annotations
 
-import logging
-
 import apsw
+
+from openusher.logs import event_log
 
 # Two ways to a viewer's attempts, each by runs of 4,096 attempts: an index over all keys at once would write a page of
 # its own for nearly every attempt, which doubles what a decision costs at a million of them. In the last run, a few
@@ -22,7 +22,7 @@ _INDEXES = {
 }
 _HAVE = "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'attempts'"
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 def set_indexes(connection: apsw.Connection, *, wanted: bool | None) -> bool:
@@ -34,7 +34,7 @@ def set_indexes(connection: apsw.Connection, *, wanted: bool | None) -> bool:
     if wanted is None:
         return have == _INDEXES.keys()
     if wanted and have != _INDEXES.keys():
-        log.info("ledger.indexing: its attempts, for searches without a log")
+        log.info("ledger.index_begun")
     with connection:
         for name, on in _INDEXES.items():
             if wanted and name not in have:

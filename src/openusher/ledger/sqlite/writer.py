@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from openusher.ledger.sqlite.batch import Batch, Counters
 from openusher.ledger.sqlite.checkpoints import Checkpoints
 from openusher.ledger.sqlite.indexes import set_indexes
 from openusher.ledger.sqlite.readers import Readers
+from openusher.logs import event_log
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ _CONTENT_ERRORS = (
     ValueError,
 )
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Writer:
@@ -218,7 +218,7 @@ class Writer:
                     outcomes.extend(applied)
                     counters = batch.counters
                 except _CONTENT_ERRORS as error:
-                    log.error("ledger.operation_refused: %s", type(error).__name__)
+                    log.error("ledger.operation_refused", error=type(error).__name__)
                     self._connection.execute("ROLLBACK TO one")
                     outcomes.append(InvalidParameter("request", "cannot be stored as it is"))
                 self._connection.execute("RELEASE one")
@@ -249,7 +249,7 @@ class Writer:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except apsw.Error as error:
-            log.error("ledger.not_rolled_back: %s", error)
+            log.error("ledger.not_rolled_back", error=type(error).__name__)
             self._is_sound = False
 
     def _commit(self, counters: Counters) -> None:
@@ -261,7 +261,7 @@ class Writer:
             self._roll_back()
             raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
         except Exception as error:
-            log.error("ledger.commit_unknown: %s", error)
+            log.error("ledger.commit_unknown", error=type(error).__name__)
             self._is_sound = False
             try:
                 self._be_sound()
@@ -280,7 +280,7 @@ class Writer:
         except apsw.Error as error:
             # The commit is durable all the same.
             self._tally.failed_checkpoints += 1
-            log.warning("ledger.not_checkpointed: %s", type(error).__name__)
+            log.warning("ledger.not_checkpointed", error=type(error).__name__)
 
     # After a fault, on the thread
 
@@ -325,7 +325,7 @@ class Writer:
             self._tally.checkpoints += 1
         except (apsw.Error, TimeoutError) as error:
             self._tally.failed_checkpoints += 1
-            log.warning("ledger.wal_not_restarted: %s", type(error).__name__)
+            log.warning("ledger.wal_not_restarted", error=type(error).__name__)
             self._next_wal_restart = time.monotonic() + _WAL_RETRY_S
         finally:
             self._restarting_wal = None

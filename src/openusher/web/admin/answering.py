@@ -52,6 +52,7 @@ def _route(method: str, path: str, handler: Handler, respond: Callable[[Any], Re
     async def answer(request: Request) -> Response:
         observed = observed_of(request.scope)
         observed.route = path
+        observed.cdn = _named_cdn(request)
         try:
             return respond(await handler(request))
         except msgspec.DecodeError as error:
@@ -84,6 +85,11 @@ def _status_of(error: UsherError) -> int:
 
 def _json(content: Any, status: int) -> Response:
     return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+def _named_cdn(request: Request) -> int:
+    cdn: int = request.path_params.get("cdn", 0)
+    return cdn if cdn <= INTEGER_MAX else 0
 
 
 def cdn_of(request: Request) -> int:

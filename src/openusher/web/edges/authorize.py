@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 
 import msgspec
 
 from openusher.errors import AttemptIdReused, Busy, CommitUnknown, InvalidParameter, NotAuthorised, UsherError
+from openusher.logs import event_log
 from openusher.model.account import Edge
 from openusher.model.attempt import Decision
 from openusher.usher import Usher
@@ -41,7 +41,7 @@ PATH = "/v1/authorize"
 _CHALLENGE = (b"www-authenticate", b'Bearer realm="usher"')
 _PERHAPS_DONE = "the attempt may have been recorded; ask again with the same attempt_id"
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Answer(msgspec.Struct):
@@ -196,7 +196,7 @@ def _wrong_shape(problem: str) -> InvalidParameter:
     """msgspec's finding, which is in Python's words (``Expected `str | null`, got `int` - at `$.key` ``), in ours."""
     # First, since the name is the caller's: of any length, and anything may stand in it.
     if unknown := re.match(r"Object contains unknown field `(.{0,64}).*`", problem, re.DOTALL):
-        return InvalidParameter(unknown[1], "is no member of a question; is it mistyped?")
+        return InvalidParameter(unknown[1], "is no member of a question; is it mistyped?", is_callers_name=True)
     if wrong := re.search(r" - at `\$\.([a-z_]+)`", problem):
         return InvalidParameter(wrong[1], "not a text; give one")
     return InvalidParameter("", "the body is no JSON object; give one")

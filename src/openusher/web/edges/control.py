@@ -7,7 +7,6 @@ from a loop of their own: one that hangs must not keep a decision waiting.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import msgspec
 
 from openusher.errors import StoreError
+from openusher.logs import event_log
 from openusher.model.account import Edge
 from openusher.model.edge import CONTROL
 from openusher.usher import Usher
@@ -31,7 +31,7 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _SILENT, _ANSWERED = "no answer", "status 200"
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class ControlCall(NamedTuple):
@@ -128,7 +128,7 @@ class Controller(Calling):
                 await self._pay_all()
                 took_s = time.monotonic() - began_s
             except StoreError as error:
-                log.warning("control.not_read: %s", error)
+                log.warning("control.not_read", error=error)
                 await asyncio.sleep(self._retry_s)
                 owes.set()
             except Exception:
@@ -202,10 +202,11 @@ class Controller(Calling):
                 first.append(said)
 
         await asyncio.gather(*map(pay, kicks))
-        for event, failed in (("not_dropped", first), ("gave_up", last)):
-            if failed:
-                # Nothing of a viewer's, which may have chosen a name.
-                log.warning("control.%s: %d connections of edge %d: %s", event, len(failed), edge.number, failed[-1])
+        # Nothing of a viewer's, which may have chosen a name.
+        if first:
+            log.warning("control.not_dropped", edge=edge.number, connections=len(first), said=first[-1])
+        if last:
+            log.warning("control.gave_up", edge=edge.number, connections=len(last), said=last[-1])
         return paid
 
     async def _call(self, control: Control, call: ControlCall, url: str) -> str:

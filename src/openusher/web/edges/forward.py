@@ -6,7 +6,6 @@ the file be sent, 403 refuses it, 503 says that nobody knows.
 
 from __future__ import annotations
 
-import logging
 import re
 from hashlib import blake2b
 from typing import Protocol
@@ -32,8 +31,6 @@ _REASON = b"x-usher-reason"
 # Whatever a server's other settings say of answers without a date of expiry.
 _NEVER_KEPT = (b"cache-control", b"no-store")
 _PLAIN: Headers = [_NEVER_KEPT]
-
-log = logging.getLogger(__name__)
 
 
 class Viewed(Discreet, frozen=True, kw_only=True):
@@ -102,7 +99,6 @@ class ForwardDoor:
             path = served_path(viewed.target, carried) if viewed.path is None else viewed.path
         except KeyError as error:
             name = error.args[0].decode()
-            log.warning("edge.header_missing: %s of edge %d; use its configuration as it is", name, call.edge.number)
             raise InvalidParameter(name, "this header is missing") from None
         except ValueError:
             raise InvalidParameter("headers", "no UTF-8, or no address") from None

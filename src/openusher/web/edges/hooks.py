@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from openusher.errors import Busy, CallerError, InvalidParameter, UsherError
+from openusher.logs import event_log
 from openusher.web.observed import Published
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ _QUERY_FIELDS_MAX = 64
 
 PUBLISHED, WRONG_PUBLISH_PASSWORD = Published(""), Published("Wrong publish password")
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Stream(NamedTuple):
@@ -63,7 +63,6 @@ def is_refusal(error: Exception) -> bool:
     """Whether it says no. Otherwise nobody knows: the server must let nobody in either, and may ask again."""
     if not isinstance(error, UsherError):
         log.error("request.failed", exc_info=error)
-    # Caused by viewers mostly, who could fill a log.
     return isinstance(error, CallerError)
 
 

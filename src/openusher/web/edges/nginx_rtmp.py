@@ -7,13 +7,13 @@ first digit of the status only: 2 lets go on, 4 and 5 close the viewer's connect
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 from openusher.connecting import Named
 from openusher.errors import InvalidParameter, NotAuthorised, StoreError, UsherError
+from openusher.logs import event_log
 from openusher.model.attempt import AttemptRequest
 from openusher.model.discreet import Discreet
 from openusher.model.edge import EdgeKind, may_publish
@@ -61,7 +61,7 @@ _REASON = b"x-usher-reason"
 _FIRST_IS_OPEN = "Close the first stream before the next"
 _TAKEN: Answered = (200, b"", [], None)
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Hook(Discreet, frozen=True, kw_only=True):
@@ -194,7 +194,7 @@ class NginxRtmpDoor:
                 # The module closes the connection for this answer.
                 await self._usher.watching.end(self._usher.connecting.open_of(call.edge, hook.client), EndedBy.STOPPED)
             except StoreError as error:
-                log.warning("nginx_rtmp.not_ended: %s", error)
+                log.warning("nginx_rtmp.not_ended", error=error)
             answer(*_refused(Verdict(_FIRST_IS_OPEN, decision=verdict.decision)))
 
         self._usher.connecting.start(call.edge, request, hook.client, decided)

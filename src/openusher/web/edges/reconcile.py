@@ -6,11 +6,11 @@ Only where nothing else would end them: of servers that never ask again, and tha
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from openusher.errors import StoreError
+from openusher.logs import event_log
 from openusher.model.account import Edge
 from openusher.model.edge import CONTROL
 from openusher.model.session import EndedBy
@@ -24,7 +24,7 @@ _SHARES = 5
 # A connection that has just been let in may not be in its server's list yet.
 _SETTLED_MS = 30_000
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 @runtime_checkable
@@ -60,7 +60,7 @@ class Reconciler(Calling):
             try:
                 await self.look(share=self._round % _SHARES)
             except StoreError as error:
-                log.warning("reconcile.not_ended: %s", error)
+                log.warning("reconcile.not_ended", error=error)
             except Exception:
                 # Whatever it was, the next round is due.
                 log.exception("reconcile.failed")
