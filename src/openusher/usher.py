@@ -24,12 +24,14 @@ from openusher.errors import (
 )
 from openusher.exporting import Exporting
 from openusher.gate import Gate, GateTally
+from openusher.importing import Importing
 from openusher.ledger.base import Issue, Ledger, LedgerStats, LedgerTally, PayKicks, Revoke, SeeSessions
 from openusher.logs import event_log
 from openusher.model.account import Secret
 from openusher.model.attempt import AttemptRequest, Decision
+from openusher.model.limits import INTEGER_MAX
 from openusher.model.session import SESSION_LIMITS, EndedBy, Session, SessionFilter, SessionLimits, Watched
-from openusher.model.ticket import NewTicket, Ticket
+from openusher.model.ticket import NewTicket, Ticket, TicketFilter
 from openusher.reaper import Reaper, ReapStep
 from openusher.searching import COUNT_WAIT_S_MAX, Searching
 from openusher.sessionbook import Live, SessionBook
@@ -91,6 +93,7 @@ class Usher(Tenants):
             on_step=on_reap,
         )
         self.watching = Watching(ledger, gate, SessionBook(session_limits), clock_ms=lambda: self.clock_ms)
+        self.importing = Importing(ledger, clock_ms=lambda: self.clock_ms, takes_tickets=lambda: self.takes_starts)
         self.connecting = Connecting(self.watching, clock_ms=lambda: self.clock_ms)
 
     @property
@@ -127,6 +130,7 @@ class Usher(Tenants):
         await self.watching.load(clock_ms=clock_ms, now_ms=self.clock_ms)
         self.watching.start()
         self.watching.run(self._write_key_uses_on())
+        self.watching.run(self.importing.drop_on())
         if self._refused():
             self.watching.run(self._end_refused_on())
 
@@ -200,6 +204,13 @@ class Usher(Tenants):
         if ticket is None:
             raise UnknownTicket("key: this account has no such ticket")
         return ticket
+
+    async def find_tickets(self, cdn: int, search: TicketFilter, *, before_key: str, limit: int) -> list[Ticket]:
+        """Up to `limit` tickets of an account that match, the newest first; with `before_key` those older than that
+        one. Raises UnknownTicket for it, Busy and the ledger's errors."""
+        before = (await self.ticket(cdn, before_key)).number if before_key else INTEGER_MAX
+        now_s = self.clock_ms // 1_000
+        return await self._ledger.find_tickets(cdn, search, before=before, limit=limit, now_s=now_s)
 
     async def count_tickets(self, cdn: int) -> int:
         """How many an account has, whatever has become of them. Raises Busy and the ledger's errors."""

@@ -107,6 +107,17 @@ async def ask_lines(
         _fail_unreachable(error)
 
 
+async def send_file(client: httpx.AsyncClient, path: str, pieces: AsyncIterator[bytes]) -> Any:
+    """As `ask`, of what is sent as it is, for as long as it takes."""
+    import httpx
+
+    try:
+        answer = await client.post(path, content=pieces, timeout=None)
+    except httpx.TransportError as error:
+        _fail_unreachable(error)
+    return _content(answer, str)
+
+
 def _content(answer: httpx.Response, put: Callable[[str], str]) -> Any:
     try:
         content = answer.json()

@@ -24,6 +24,7 @@ from openusher.cli import (
     session,
     status,
     tail,
+    ticket,
 )
 from openusher.cli.output import EXITS
 
@@ -52,6 +53,7 @@ for name, command, summary in (
 app.add_typer(config.app, name="config", short_help="Show which settings are in force, and from where.")
 app.add_typer(account.app, name="account", short_help="Make and look after accounts.")
 app.add_typer(key.app, name="key", short_help="Make and look after API keys.")
+app.add_typer(ticket.app, name="ticket", short_help="Issue tickets, look at them, take over those sold elsewhere.")
 app.add_typer(edge.app, name="edge", short_help="Make and look after edges: media servers that ask.")
 app.add_typer(attempts.app, name="attempts", short_help="Count, list and export attempts.")
 app.add_typer(session.app, name="session", short_help="See who watches now, and end sessions.")

@@ -14,7 +14,7 @@ from openusher.model.block import Block, Horizon
 from openusher.model.discreet import Discreet
 from openusher.model.search import AttemptFilter, Group, GroupBy
 from openusher.model.session import FoundSessions, SessionWish, Started
-from openusher.model.ticket import NewTicket, Ticket
+from openusher.model.ticket import NewTicket, Ticket, TicketFilter
 from openusher.tally import BATCH_BOUNDS, COMMIT_BOUNDS_S, Distribution
 
 # 512 keeps a commit near its fsync's time, and the JSON texts that carry it far below what SQLite takes.
@@ -191,6 +191,14 @@ class NewAccount(msgspec.Struct, frozen=True, kw_only=True):
     edge_token_digest: str
 
 
+class ImportedTickets(msgspec.Struct, frozen=True):
+    """The tickets of one call were given the numbers from `first` on, in their order; `held` has for each of them the
+    number of the ticket that its key is of: another one where the key was taken, and it was left out."""
+
+    first: int
+    held: list[int]
+
+
 class Ledger(Protocol):
     """One writer, any number of readers. Every method that writes returns only after its commit is synced.
 
@@ -256,6 +264,31 @@ class Ledger(Protocol):
 
     async def see_api_keys(self, used_s: dict[str, int]) -> None:
         """Keep when keys signed last, which never goes back. One that is unknown meanwhile is no fault."""
+        ...
+
+    async def find_tickets(
+        self, cdn: int, search: TicketFilter, *, before: int, limit: int, now_s: int
+    ) -> list[Ticket]:
+        """Up to `limit` of an account's tickets that match and are numbered below `before`, the newest first, as they
+        are at `now_s`."""
+        ...
+
+    async def begin_import(self, cdn: int) -> int:
+        """Begin to take tickets over, which are not there to anybody until `finish_import`. Returns the import's
+        number. Raises NotAuthorised for an unknown cdn."""
+        ...
+
+    async def import_tickets(self, number: int, tickets: list[Ticket]) -> ImportedTickets:
+        """Take over 1 to `BATCH_OPERATIONS_MAX` tickets of one account, whatever numbers these have."""
+        ...
+
+    async def finish_import(self, number: int) -> None:
+        """From here on its tickets are there, all at once. Raises LedgerUnavailable for one that was dropped."""
+        ...
+
+    async def drop_imports(self, *, limit: int) -> int:
+        """Delete up to `limit` tickets of imports that were not finished; returns how many there were. When it is 0
+        nothing is left of them."""
         ...
 
     async def count_tickets(self, cdn: int) -> int:

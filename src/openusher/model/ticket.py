@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import string
+from enum import StrEnum
 
 from openusher.model.discreet import Discreet
 from openusher.model.limits import KEY_BYTES_MAX
@@ -68,6 +69,34 @@ class Ticket(Discreet, frozen=True, tag=True, array_like=True, kw_only=True):
     def uses_left(self) -> int | None:
         """Starts left; None for an unlimited ticket."""
         return None if self.unlimited else self.uses_limit - self.uses_taken
+
+    def state(self, now_s: int) -> TicketState:
+        """What has become of it by then."""
+        if not self.active:
+            return TicketState.REVOKED
+        if now_s >= self.expires_s:
+            return TicketState.EXPIRED
+        return TicketState.USED_UP if self.uses_left == 0 else TicketState.OPEN
+
+
+class TicketState(StrEnum):
+    """What becomes of a ticket: it opens what it is for, or the first of these that holds ended it."""
+
+    OPEN = "open"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    USED_UP = "used-up"
+
+
+class TicketFilter(Discreet, frozen=True, kw_only=True):
+    """Which tickets are meant; all given members must hold, None means any. `key` is a pattern; `app` and `video` are
+    what a ticket is to open."""
+
+    key: str | None = None
+    app: str | None = None
+    video: str | None = None
+    user: str | None = None
+    state: TicketState | None = None
 
 
 def new_ticket_key(video: str) -> str:

@@ -71,6 +71,10 @@ class Parameters:
             raise InvalidParameter(name, f"{_type_name(given)} was given; give a date as text or unix seconds")
         return read_instant(name, given, now_s=now_s)
 
+    def text_is(self, name: str, text: str) -> bool:
+        """Whether it is given as this very text."""
+        return self._given(name) == text
+
     def know(self, *names: str) -> None:
         """Take `names` as known though they are not read."""
         self._known.update(names)

@@ -39,6 +39,12 @@ def read_request(parameters: Parameters, *, cdn: int, now_s: int) -> IssueTicket
     `expire` wins over FloSports' spelling `expires`, which is then not even read. A date already past is taken: the
     ticket is simply expired. Raises CommandRefused (0006, all that is missing) and InvalidParameter.
     """
+    ticket = read_rules(parameters, cdn=cdn, now_s=now_s)
+    return IssueTicket(msgspec.structs.replace(ticket, key=new_ticket_key(ticket.video)))
+
+
+def read_rules(parameters: Parameters, *, cdn: int, now_s: int) -> NewTicket:
+    """As `read_request`, of a ticket that has no key yet."""
     parameters.require("app", "video", "pass", "ip", "uses")
     app = parameters.text("app", bytes_max=APP_BYTES_MAX) or ""
     video = parameters.text("video", bytes_max=VIDEO_BYTES_MAX) or ""
@@ -48,19 +54,17 @@ def read_request(parameters: Parameters, *, cdn: int, now_s: int) -> IssueTicket
     parse_pattern("video", video)
     parse_ip_rule(ip)
     uses_limit = parameters.whole("uses", most=USES_MAX) or 0
-    return IssueTicket(
-        NewTicket(
-            cdn=cdn,
-            key=new_ticket_key(video),
-            password=password,
-            app=app,
-            video=video,
-            ip=ip,
-            uses_limit=uses_limit,
-            expires_s=_read_expiry(parameters, now_s),
-            max_sessions=parameters.whole("max_sessions", most=SESSIONS_MAX) or 0,
-            newest_wins=parameters.flag("newest_wins") or False,
-        )
+    return NewTicket(
+        cdn=cdn,
+        key="",
+        password=password,
+        app=app,
+        video=video,
+        ip=ip,
+        uses_limit=uses_limit,
+        expires_s=_read_expiry(parameters, now_s),
+        max_sessions=parameters.whole("max_sessions", most=SESSIONS_MAX) or 0,
+        newest_wins=parameters.flag("newest_wins") or False,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from openusher.ledger.base import (
     Directory,
+    ImportedTickets,
     LedgerStats,
     LedgerTally,
     NewAccount,
@@ -19,7 +20,7 @@ from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
 from openusher.model.search import AttemptFilter, GroupBy
 from openusher.model.session import FoundSessions
-from openusher.model.ticket import Ticket
+from openusher.model.ticket import Ticket, TicketFilter
 
 
 class LedgerCalls(ABC):
@@ -69,6 +70,29 @@ class LedgerCalls(ABC):
 
     async def see_api_keys(self, used_s: dict[str, int]) -> None:
         await self._ask("see_api_keys", used_s=used_s)
+
+    async def find_tickets(
+        self, cdn: int, search: TicketFilter, *, before: int, limit: int, now_s: int
+    ) -> list[Ticket]:
+        found: list[Ticket] = await self._ask(
+            "find_tickets", cdn=cdn, search=search, before=before, limit=limit, now_s=now_s
+        )
+        return found
+
+    async def begin_import(self, cdn: int) -> int:
+        number: int = await self._ask("begin_import", cdn=cdn)
+        return number
+
+    async def import_tickets(self, number: int, tickets: list[Ticket]) -> ImportedTickets:
+        imported: ImportedTickets = await self._ask("import_tickets", number=number, tickets=tickets)
+        return imported
+
+    async def finish_import(self, number: int) -> None:
+        await self._ask("finish_import", number=number)
+
+    async def drop_imports(self, *, limit: int) -> int:
+        dropped: int = await self._ask("drop_imports", limit=limit)
+        return dropped
 
     async def count_tickets(self, cdn: int) -> int:
         counted: int = await self._ask("count_tickets", cdn=cdn)

@@ -29,7 +29,7 @@ from openusher.ledger.base import (
     SeeSessions,
     Start,
 )
-from openusher.ledger.sqlite.sessions import TICKET_COLUMNS, Room, SessionBatch
+from openusher.ledger.sqlite.sessions import THERE, TICKET_COLUMNS, Room, SessionBatch
 from openusher.model.attempt import AttemptRequest, Decision, Reason, Verdict
 from openusher.model.session import EndedBy, SessionWish, Started, viewer_digest
 from openusher.model.ticket import NewTicket, Ticket
@@ -45,14 +45,15 @@ _ticket_decoder = msgspec.json.Decoder(list[Ticket], strict=False)
 # More than a batch can add, so that what expires never piles up.
 _PRUNED_ROWS_MAX = 1_000
 
-TICKET = f"SELECT {TICKET_COLUMNS} FROM tickets WHERE cdn = ? AND key = ?"
+TICKET = f"SELECT {TICKET_COLUMNS} FROM tickets WHERE cdn = ? AND key = ? AND {THERE}"
 # Each takes a JSON array of the names it looks for. CROSS JOIN: the names come first, whatever the planner thinks.
-_READ = """
+_READ = f"""
 SELECT
   (SELECT json_group_array(json_array(
       'Ticket', number, cdn, t.key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s,
       max_sessions, newest_wins))
-    FROM jsonb_each(?1) AS name CROSS JOIN tickets AS t ON cdn = name.value ->> 0 AND t.key = name.value ->> 1),
+    FROM jsonb_each(?1) AS name CROSS JOIN tickets AS t ON cdn = name.value ->> 0 AND t.key = name.value ->> 1
+    WHERE {THERE}),
   (SELECT json_group_array(json_array(cdn, attempt_id, digest, at_ms, attempt, reason, uses_left, expires_s))
     FROM jsonb_each(?2) AS name CROSS JOIN answers ON cdn = name.value ->> 0 AND attempt_id = name.value ->> 1),
   (SELECT json_group_array(json_array(api_key, digest))
@@ -81,7 +82,6 @@ DELETE FROM replays WHERE (api_key, digest) IN (
   SELECT api_key, digest FROM replays WHERE until_ms < ? LIMIT {_PRUNED_ROWS_MAX})
 """
 _NUMBER = "UPDATE node SET clock_ms = ?, last_batch = ?, last_attempt = ?, last_session = ?"
-
 
 # Members of an enumeration are looked up anew wherever they are named, which is a tenth of a decision.
 _ACCEPTED = Reason.NONE

@@ -9,10 +9,11 @@ from typing import TypeVar
 
 import apsw
 
-from openusher.errors import AlreadyExists, NotAuthorised
+from openusher.errors import AlreadyExists, LedgerUnavailable, NotAuthorised
 from openusher.ledger.base import (
     Directory,
     Drawn,
+    ImportedTickets,
     Ledger,
     LedgerStats,
     LedgerTally,
@@ -24,7 +25,7 @@ from openusher.ledger.base import (
     PendingGroups,
     PendingRows,
 )
-from openusher.ledger.sqlite import blocks, indexes, retention, store
+from openusher.ledger.sqlite import blocks, imports, indexes, retention, store, tickets
 from openusher.ledger.sqlite import search as searching
 from openusher.ledger.sqlite.accounts import (
     delete_api_key,
@@ -40,14 +41,13 @@ from openusher.ledger.sqlite.accounts import (
 from openusher.ledger.sqlite.batch import TICKET, ticket_of_row
 from openusher.ledger.sqlite.readers import Readers
 from openusher.ledger.sqlite.sessions import prune, read_ended_sessions, read_live_sessions, read_owed_sessions
-from openusher.ledger.sqlite.tickets import count_tickets
 from openusher.ledger.sqlite.verify import find_faults
 from openusher.ledger.sqlite.writer import Writer
 from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
 from openusher.model.search import AttemptFilter, GroupBy
 from openusher.model.session import FoundSessions
-from openusher.model.ticket import Ticket
+from openusher.model.ticket import Ticket, TicketFilter
 
 T = TypeVar("T")
 
@@ -102,6 +102,7 @@ class SqliteLedger:
     def _connect_reader(self) -> apsw.Connection:
         connection = store.open_reader(self._file, vfs=self._vfs)
         searching.prepare(connection)
+        tickets.prepare(connection)
         return connection
 
     @property
@@ -171,8 +172,41 @@ class SqliteLedger:
     async def see_api_keys(self, used_s: dict[str, int]) -> None:
         await self._writer.write(lambda connection: see_api_keys(connection, used_s))
 
+    async def find_tickets(
+        self, cdn: int, search: TicketFilter, *, before: int, limit: int, now_s: int
+    ) -> list[Ticket]:
+        return await self._readers.search(
+            cdn,
+            lambda connection: tickets.find_tickets(connection, cdn, search, before=before, limit=limit, now_s=now_s),
+        )
+
+    async def begin_import(self, cdn: int) -> int:
+        now_s = int(time.time())
+        try:
+            return await self._writer.write_tickets(
+                lambda connection, last: imports.begin(connection, cdn, last_ticket=last, now_s=now_s), upto=0
+            )
+        except apsw.ConstraintError as error:
+            raise NotAuthorised(f"there is no account with cdn {cdn}") from error
+
+    async def import_tickets(self, number: int, tickets: list[Ticket]) -> ImportedTickets:
+        return await self._writer.write_tickets(
+            lambda connection, last: imports.add(connection, number, tickets, last_ticket=last), upto=len(tickets)
+        )
+
+    async def finish_import(self, number: int) -> None:
+        now_s = int(time.time())
+        if not await self._writer.write(lambda connection: imports.finish(connection, number, now_s=now_s)):
+            raise LedgerUnavailable("this import was dropped; nothing of it is there")
+
+    async def drop_imports(self, *, limit: int) -> int:
+        # Asked at each start and mostly for nothing: no commit is owed then.
+        if not await self._readers.ask(imports.has_unfinished):
+            return 0
+        return await self._writer.write(lambda connection: imports.drop_unfinished(connection, limit=limit))
+
     async def count_tickets(self, cdn: int) -> int:
-        return await self._readers.search(cdn, lambda connection: count_tickets(connection, cdn))
+        return await self._readers.search(cdn, lambda connection: tickets.count_tickets(connection, cdn))
 
     async def create_edge(self, edge: Edge) -> Edge:
         now_s = int(time.time())

@@ -28,6 +28,8 @@ TICKET_COLUMNS = (
     "number, cdn, key, pass, app, video, ip, uses_limit, uses_taken, active, created_s, expires_s, used_s, "
     "max_sessions, newest_wins"
 )
+# Whether a ticket is there: not while its import is under way, or was broken off (imports.py).
+THERE = "(import = 0 OR EXISTS (SELECT 1 FROM imports WHERE imports.number = import AND done_s > 0))"
 _COLUMNS = ", ".join(Session.__struct_fields__)
 # By client too: of a whole event that watches with one ticket from behind one address, one connection is of interest.
 _BY_VIEWER = f"""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import apsw
+import msgspec
 
 from openusher.errors import CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable
 from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, LedgerTally, Outcome
@@ -120,6 +121,19 @@ class Writer:
         """As `Ledger.tally`."""
         self._tally.wal_bytes = store.wal_bytes(self._file)
         return self._tally
+
+    async def write_tickets(self, statements: Callable[[apsw.Connection, int], T], *, upto: int) -> T:
+        """As `write`, of statements that number tickets, from behind the number that they are given: `upto` at most."""
+
+        def commit_statements() -> T:
+            counters = msgspec.structs.replace(self.counters, last_ticket=self.counters.last_ticket + upto)
+            with self._transaction():
+                result = statements(self._connection, self.counters.last_ticket)
+                counters = self._number_commit(counters, now_ms=counters.clock_ms)
+            self._commit(counters)
+            return result
+
+        return await self._write(lambda: self._tried(commit_statements))
 
     async def be_ready(self) -> None:
         """As `Ledger.be_ready`."""
