@@ -32,6 +32,7 @@ from openusher.model.attempt import AttemptRequest, Decision
 from openusher.model.limits import INTEGER_MAX
 from openusher.model.session import SESSION_LIMITS, EndedBy, Session, SessionFilter, SessionLimits, Watched
 from openusher.model.ticket import NewTicket, Ticket, TicketFilter
+from openusher.pulse import Pulse
 from openusher.reaper import Reaper, ReapStep
 from openusher.searching import COUNT_WAIT_S_MAX, Searching
 from openusher.sessionbook import Live, SessionBook
@@ -94,6 +95,7 @@ class Usher(Tenants):
         )
         self.watching = Watching(ledger, gate, SessionBook(session_limits), clock_ms=lambda: self.clock_ms)
         self.importing = Importing(ledger, clock_ms=lambda: self.clock_ms, takes_tickets=lambda: self.takes_starts)
+        self.pulse = Pulse(gate.tally, self.watching.book)
         self.connecting = Connecting(self.watching, clock_ms=lambda: self.clock_ms)
 
     @property
@@ -121,6 +123,7 @@ class Usher(Tenants):
                 log.error("clock.found_ahead", ahead_s=self.clock_ahead_s, fault=fault)
             await self.reaper.start()
             self.shipper.start()
+            self.pulse.start()
 
     async def _load_sessions(self, *, clock_ms: int) -> None:
         if not self._directory.cookie_keys:
@@ -143,7 +146,7 @@ class Usher(Tenants):
         """Answer what is waiting, then stop. Attempts not yet shipped stay in the ledger."""
         async with contextlib.AsyncExitStack() as closing:
             # The last is closed first; one that fails to must not leave the ledger open.
-            for part in (self._ledger, self._log, self.shipper, self.reaper, self._gate, self.watching):
+            for part in (self._ledger, self._log, self.shipper, self.reaper, self._gate, self.watching, self.pulse):
                 closing.push_async_callback(part.close)
             with contextlib.suppress(StoreError):
                 await self.write_key_uses()

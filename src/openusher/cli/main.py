@@ -40,7 +40,7 @@ app = typer.Typer(
 for name, command, summary in (
     ("serve", serve.serve, "Run a node."),
     ("call", call.call, "Sign a SEVU command, send it, show the reply."),
-    ("status", status.status, "Show how many attempts are recorded and wait."),
+    ("status", status.status, "Show how a node is doing, on one screen."),
     ("tail", tail.tail, "Show attempts as they are decided."),
     ("check", check.check, "Check that ledger and attempt log hold what they must."),
     ("repair", repair.repair, "Mend the attempt log of a stopped node."),

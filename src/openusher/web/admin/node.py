@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from openusher import __version__
+from openusher.errors import StoreError
 from openusher.usher import Usher
 from openusher.web.admin.answering import route
 
@@ -34,10 +36,37 @@ class _Node:
         return {"faults": faults}
 
     async def status(self, request: Request) -> dict[str, Any]:
-        stats = await self._usher.stats()
+        """Where ledger and log stand; and of a node that runs what it does, and which its processes are."""
+        usher = self._usher
+        stats = await usher.stats()
         return {
             "version": __version__,
-            "fault": self._usher.shipper.fault,
-            "clock_ahead_s": self._usher.clock_ahead_s,
+            "fault": usher.shipper.fault,
+            "clock_ahead_s": usher.clock_ahead_s,
             **msgspec.structs.asdict(stats),
+            "ship_lag_s": usher.shipper.lag_ms(stats.oldest_pending_ms) / 1000 if usher.attempt_log.ships else 0.0,
+            "running": await self._running() if usher.pulse.up_s is not None else None,
+        }
+
+    async def _running(self) -> dict[str, Any]:
+        usher = self._usher
+        try:
+            await usher.check_ready()
+            not_ready = ""
+        except StoreError as error:
+            not_ready = str(error)
+        log_pid = usher.attempt_log.pid
+        pids = {
+            "door": os.getpid(),
+            "ledger": (await usher.ledger_tally()).pid,
+            **({"log": log_pid} if log_pid else {}),
+        }
+        return {
+            "up_s": usher.pulse.up_s,
+            "not_ready": not_ready,
+            "rates": usher.pulse.rates(),
+            "sessions": len(usher.watching.book),
+            "waiting": usher.waiting,
+            "log_restarts": max(0, usher.attempt_log.starts - 1) if usher.attempt_log.ships else None,
+            "pids": pids,
         }
