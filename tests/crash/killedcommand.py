@@ -6,7 +6,9 @@ With N 0 it is not killed, and tells on stderr how often it would have changed i
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import sys
 from typing import Any
 
@@ -14,6 +16,23 @@ from typing import Any
 _CHANGES = frozenset(
     {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink", "os.truncate", "shutil.rmtree"}
 )
+
+
+def changes_of(*arguments: str) -> int:
+    """How often the command, which is run to its end, changes the disk."""
+    done = _run(0, *arguments)
+    assert done.returncode == 0, done.stderr
+    return int(re.findall(r"^changes: (\d+)$", done.stderr, re.MULTILINE)[-1])
+
+
+def killed_at(moment: int, *arguments: str) -> bool:
+    """Run the command until its so manieth change; False where it ended before."""
+    return _run(moment, *arguments).returncode == -signal.SIGKILL
+
+
+def _run(kill_at: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", __name__, str(kill_at), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def _count_changes(kill_at: int) -> list[int]:

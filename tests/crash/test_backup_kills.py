@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +13,7 @@ from openusher.errors import SetupError
 from openusher.ledger.folder import hold_folder
 from openusher.ledger.sqlite import SqliteLedger
 from tests.conftest import Promise
+from tests.crash.killedcommand import changes_of, killed_at
 from tests.nodes import running_node, usher
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(240)]
@@ -24,17 +21,6 @@ pytestmark = [pytest.mark.crash, pytest.mark.timeout(240)]
 _ATTEMPTS = 9
 # So many of some thirty changes are tried, the last ones among them: there a folder becomes a backup, or can be served.
 _KILLS = 6
-
-
-def _run(kill_at: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.crash.killedcommand", str(kill_at), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def _changes(*arguments: str) -> int:
-    done = _run(0, *arguments)
-    assert done.returncode == 0, done.stderr
-    return int(re.findall(r"^changes: (\d+)$", done.stderr, re.MULTILINE)[-1])
 
 
 def _moments(changes: int) -> list[int]:
@@ -61,9 +47,9 @@ def test_a_backup_that_was_killed_is_none_and_the_next_one_is_whole(
     directory = tmp_path / "backups"
     arguments = ("backup", str(directory), "--data", str(data))
     kills = 0
-    for moment in _moments(_changes(*arguments)):
+    for moment in _moments(changes_of(*arguments)):
         before = len(backup_folders(directory))
-        kills += _run(moment, *arguments).returncode == -signal.SIGKILL
+        kills += killed_at(moment, *arguments)
         folders = backup_folders(directory)
 
         assert len(folders) - before in (0, 1)
@@ -82,11 +68,11 @@ def test_a_restore_that_was_killed_is_begun_again_and_nothing_is_served_before(
 ) -> None:
     directory = tmp_path / "backups"
     assert usher("backup", str(directory), "--data", str(data)).returncode == 0
-    changes = _changes("restore", str(directory), "--data", str(tmp_path / "new"))
+    changes = changes_of("restore", str(directory), "--data", str(tmp_path / "new"))
     kills = half_restored = 0
     for moment in _moments(changes):
         new = tmp_path / f"new{moment}"
-        kills += _run(moment, "restore", str(directory), "--data", str(new)).returncode == -signal.SIGKILL
+        kills += killed_at(moment, "restore", str(directory), "--data", str(new))
         if not (new / "ledger.db").exists():
             half_restored += _is_refused(new)
             again = usher("restore", str(directory), "--data", str(new))

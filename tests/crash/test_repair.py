@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import Promise
 from tests.crash import damagedlog as damaged
 from tests.crash.damagedlog import ATTEMPTS, Damage
+from tests.crash.killedcommand import changes_of, killed_at
 from tests.nodes import usher
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(240)]
@@ -102,7 +103,9 @@ def test_what_the_ledger_or_the_log_itself_still_has_is_mended_without_a_backup(
 
 
 def _two_blocks(data: Path) -> None:
-    damaged.run(data, damaged.deleted("block = 2"), damaged.changed("block = 3 AND id % 5 = 0"))
+    """Block 2 is missing, and block 3 is there twice, with other rows: each once is not what it was either."""
+    changed = damaged.changed("block = 3 AND id % 5 = 0")
+    damaged.run(data, damaged.deleted("block = 2"), changed, damaged.copied("block = 3"))
 
 
 def _a_part_is_missing(data: Path) -> None:
@@ -142,6 +145,22 @@ def test_what_nothing_here_holds_any_more_is_mended_from_a_backup_and_else_refus
     assert (status, mended["lost"]) == (0, []), mended
     _is_whole(data)
     promise("Counted exactly once", damaged_logs_repaired=1)
+
+
+def test_a_repair_that_is_killed_leaves_the_damaged_log_or_the_mended_one(
+    data: Path, tmp_path: Path, promise: Promise
+) -> None:
+    damaged.run(data, damaged.deleted("block = 4 AND id % 2"))
+    folders = [shutil.copytree(data, tmp_path / f"data{number}", symlinks=True) for number in range(4)]
+    changes = changes_of("repair", "--yes", "--data", str(folders.pop()))
+    for folder, moment in zip(folders, (changes // 2, changes - 4, changes), strict=True):
+        assert killed_at(moment, "repair", "--yes", "--data", str(folder))
+        found = damaged.look(folder)
+        _repair(folder)
+
+        assert isinstance(found.count, str) or (found.count, found.faults) == (ATTEMPTS, [])
+        _is_whole(folder)
+    promise("Counted exactly once", repairs_killed=len(folders))
 
 
 def _a_block_is_unknown(data: Path) -> None:
