@@ -72,6 +72,10 @@ class Tenants(ABC):
         """Whether this account is active."""
         return self._directory.accounts[cdn].active
 
+    def may_ask(self, edge: Edge) -> bool:
+        """Whether an edge that was let ask some time ago still may."""
+        return not self._directory.edges[edge.number].revoked_s and self.is_served(edge.cdn)
+
     def _edge_of_old(self, token: str) -> Edge | None:
         """The edge of a token that was replaced and is still good."""
         digest, now_ms = token_digest(token), self._token_clock_ms()
@@ -201,31 +205,42 @@ class Tenants(ABC):
         return edge, token
 
     async def change_edge(self, edge: Edge, *, name: str, options: dict[str, str]) -> Edge:
-        """Name an edge anew and set it so, at once. Raises AlreadyExists for a name that the account has given."""
-        return await self._change_edge(replace(edge, name=name, options=options))
+        """Name an edge anew and set it so, at once. Raises AlreadyExists for a name that the account has given,
+        InvalidParameter for an edge that is revoked."""
+        return await self._change_edge(edge, lambda known: replace(_asking(known), name=name, options=options))
 
     async def rotate_edge(self, edge: Edge, *, grace_s: int) -> tuple[Edge, Secret]:
-        """Give an edge a new token, which is kept nowhere; those before it are good for `grace_s` from now at most."""
+        """Give an edge a new token, which is kept nowhere; those before it are good for `grace_s` from now at most.
+        Raises InvalidParameter for an edge that is revoked."""
         token = Secret(secrets.token_urlsafe(32))
+        digest = token_digest(token.reveal())
         old_until_ms = self._token_clock_ms() + grace_s * 1_000
-        changed = replace(edge, token_digest=token_digest(token.reveal()))
-        return await self._change_edge(changed, old_until_ms=old_until_ms), token
+        changed = await self._change_edge(
+            edge, lambda known: replace(_asking(known), token_digest=digest), old_until_ms=old_until_ms
+        )
+        return changed, token
 
     async def revoke_edge(self, edge: Edge) -> int:
         """Refuse an edge's tokens for ever, at once, and end its sessions, which it could tell no end of any more.
         Returns how many there were; one revoked before is no fault."""
+        now_s = self._token_clock_ms() // 1_000
         if not edge.revoked_s:
-            await self._change_edge(replace(edge, revoked_s=self._token_clock_ms() // 1_000))
+            await self._change_edge(edge, lambda known: replace(known, revoked_s=known.revoked_s or now_s))
         return await self.end_refused()
 
-    async def _change_edge(self, edge: Edge, *, old_until_ms: int = 0) -> Edge:
-        def known(directory: Directory, _: None) -> Directory:
-            # An old token that is not known here is refused, and known with the next reading.
-            kept = [old for old in directory.old_tokens if old.edge != edge.number]
-            return replace(directory, edges={**directory.edges, edge.number: edge}, old_tokens=kept)
+    async def _change_edge(self, edge: Edge, changed: Callable[[Edge], Edge], *, old_until_ms: int = 0) -> Edge:
+        async def change() -> Edge:
+            # As it stands by now: what was changed since it was looked up must not come back.
+            wanted = changed(self._directory.edges[edge.number])
+            await self._ledger.change_edge(wanted, old_until_ms=old_until_ms)
+            return wanted
 
-        await self._change(lambda: self._ledger.change_edge(edge, old_until_ms=old_until_ms), known)
-        return edge
+        def known(directory: Directory, wanted: Edge) -> Directory:
+            # An old token that is not known here is refused, and known with the next reading.
+            kept = [old for old in directory.old_tokens if old.edge != wanted.number]
+            return replace(directory, edges={**directory.edges, wanted.number: wanted}, old_tokens=kept)
+
+        return await self._change(change, known)
 
     # What is known of them
 
@@ -260,6 +275,12 @@ class Tenants(ABC):
     def _know(self, directory: Directory) -> None:
         self._directory = directory
         self._edge_by_digest = {edge.token_digest: edge for edge in directory.edges.values() if not edge.revoked_s}
+
+
+def _asking(edge: Edge) -> Edge:
+    if edge.revoked_s:
+        raise InvalidParameter("edge", f"edge {edge.number} is revoked, for ever; make another")
+    return edge
 
 
 def _drawn_key() -> str:

@@ -35,6 +35,12 @@ async def plays(node: DoorNode, token: str, client: str) -> int:
     return answer.status
 
 
+def rtmp_play(name: str) -> bytes:
+    """A connection's play, as nginx's RTMP module tells it."""
+    asked = f"app=live&flashver=p&swfurl=&tcurl=&pageurl=&addr=192.0.2.7&clientid=1&call=play&name={name}"
+    return f"{asked}&start=0&duration=0&reset=0&key=K&pass=pass-of-K".encode()
+
+
 async def ends(node: DoorNode) -> list[tuple[str, str]]:
     """Client and what ended it, the first first."""
     ended = await node.usher.ended_sessions(CDN, from_ms=0, limit=9)
@@ -120,6 +126,51 @@ async def test_what_a_node_did_not_come_to_end_ends_when_it_starts_again(tmp_pat
         assert (await node.post(hook("on_play", "c1"))).status == 403
         await controller.close()
         await node.stop()
+
+
+@pytest.mark.parametrize("how", ["revoked", "disabled"])
+async def test_a_play_that_waits_for_the_one_before_it_is_refused_when_its_edge_may_ask_no_more(
+    tmp_path: Path, how: str
+) -> None:
+    """The module tells the end of the stream before a little late; here what ends it is that the edge is refused."""
+    node = DoorNode(tmp_path, EdgeKind.NGINX_RTMP)
+    await node.start()
+    await node.issue("K")
+    first, second = (rtmp_play(name) for name in ("cam1", "cam2"))
+    assert (await node.post(first)).status == 200
+    waiting = asyncio.create_task(node.post(second))
+    await asyncio.sleep(0.05)
+    await (node.usher.revoke_edge(node.edge) if how == "revoked" else node.usher.set_account_active(CDN, active=False))
+    seen = (await waiting).status, node.clients(), await node.uses("K")
+    await node.stop()
+
+    assert seen == (403, [], 1)
+
+
+async def test_of_changes_at_the_same_time_none_is_undone_by_another(tmp_path: Path) -> None:
+    """Each was asked for before another was known."""
+    node = DoorNode(tmp_path, EdgeKind.SRS)
+    await node.start()
+    await node.issue("K")
+    usher, edge = node.usher, node.edge
+    _, (_, new), _ = await asyncio.gather(
+        usher.set_account_active(CDN, active=True),
+        usher.rotate_edge(edge, grace_s=0),
+        usher.change_edge(edge, name="named", options=edge.options),
+    )
+    token = new.reveal()
+    assert [await plays(node, each, "c1") for each in (node.token, token)] == [403, 200]
+    changes = (
+        usher.revoke_edge(edge),
+        usher.rotate_edge(edge, grace_s=60),
+        usher.change_edge(edge, name="n", options={}),
+    )
+    _, *refused = await asyncio.gather(*changes, return_exceptions=True)
+    seen = usher.edges()[-1]
+    await node.stop()
+
+    assert (seen.name, bool(seen.revoked_s)) == ("named", True)
+    assert [str(error) for error in refused] == [f"edge: edge {edge.number} is revoked, for ever; make another"] * 2
 
 
 # --- a new token ----------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class _Edges:
 
     async def change(self, request: Request) -> dict[str, Any]:
         body = msgspec.json.decode(await request.body(), type=ChangedEdgeBody)
-        edge = self._asking_edge(request)
+        edge = self._edge(request)
         options = changed_options(edge, body.options)
         name = _checked_name(body.name) if body.name else edge.name
         changed = await self._usher.change_edge(edge, name=name, options=options)
@@ -94,7 +94,7 @@ class _Edges:
 
     async def rotate(self, request: Request) -> dict[str, Any]:
         body = msgspec.json.decode(await request.body(), type=RotateBody)
-        edge, token = await self._usher.rotate_edge(self._asking_edge(request), grace_s=body.grace_s)
+        edge, token = await self._usher.rotate_edge(self._edge(request), grace_s=body.grace_s)
         return self._members_with_token(edge, token)
 
     async def revoke(self, request: Request) -> dict[str, Any]:
@@ -126,12 +126,6 @@ class _Edges:
     def _members_with_token(self, edge: Edge, token: Secret) -> dict[str, Any]:
         snippet = snippet_of(edge, token=token.reveal())
         return {**self._members(edge), "token": token.reveal(), "snippet": snippet}
-
-    def _asking_edge(self, request: Request) -> Edge:
-        edge = self._edge(request)
-        if edge.revoked_s:
-            raise InvalidParameter("edge", f"edge {edge.number} is revoked, for ever; make another")
-        return edge
 
     def _edge(self, request: Request) -> Edge:
         number = request.path_params["edge"]

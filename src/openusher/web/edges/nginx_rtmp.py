@@ -159,6 +159,8 @@ class NginxRtmpDoor:
                 rounds -= 1
                 await asyncio.sleep(_LOOK_S)
             try:
+                if not self._usher.may_ask(call.edge):
+                    raise NotAuthorised("this edge may not ask any more")
                 self._start(call, hook, request, answer, is_second=bool(others))
             except UsherError as error:
                 answer(*_fault(error))
