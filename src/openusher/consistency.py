@@ -78,11 +78,12 @@ async def find_row_faults(ledger: Ledger, attempt_log: AttemptLog, blocks: list[
 
 
 async def _with_later(ledger: Ledger, blocks: list[Block], held: Mapping[int, object]) -> list[Block]:
-    """`blocks`, and those among `held` that were assigned since these were read: a node ships meanwhile."""
-    last = blocks[-1].number if blocks else 0
-    if max(held, default=0) <= last:
+    """`blocks`, and those up to the last of `held` that were assigned since these were read: a node ships meanwhile."""
+    last, last_held = blocks[-1].number if blocks else 0, max(held, default=0)
+    if last_held <= last:
         return blocks
-    return [*blocks, *(block for block in await ledger.blocks() if block.number > last)]
+    # Not those behind it, which by now may be shipped too: when the log was read they were still to come.
+    return [*blocks, *(block for block in await ledger.blocks() if last < block.number <= last_held)]
 
 
 def _in_rows(table: str, blocks: Sequence[Block], rows_by_block: Mapping[int, int], released: int) -> list[LogFault]:

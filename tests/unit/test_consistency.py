@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from openusher.attemptlog.base import Held
 from openusher.attemptlog.plainlist import PlainListLog
 from openusher.consistency import find_log_faults
 from openusher.errors import CountUnavailable
@@ -43,6 +44,40 @@ async def test_a_block_that_is_there_twice_does_not_make_up_for_an_equal_one_tha
         "table attempts does not hold block 2 (3 attempts); stop the node and run usher repair, or restore a backup",
     ]
     assert found == [expected, expected]
+
+
+class ReadLate(PlainListLog):
+    """Shows what it held some blocks ago: to read all of a large log takes minutes."""
+
+    def __init__(self, ledger: SqliteLedger) -> None:
+        super().__init__()
+        self._ledger = ledger
+
+    async def _ship(self, videos: str) -> None:
+        for video in videos:
+            await self._ledger.commit_batch([Decide(request(1, video=video))], now_ms=NOON_MS)
+            await make_shipper(self._ledger, self).ship_next()
+
+    async def all_held(self, *, table: str) -> dict[int, Held]:
+        await self._ship("b")
+        held = await super().all_held(table=table)
+        await self._ship("cd")
+        return held
+
+    async def rows_by_block(self, *, table: str) -> dict[int, int]:
+        return {number: held.rows for number, held in (await self.all_held(table=table)).items()}
+
+
+@pytest.mark.parametrize("quick", [True, False])
+async def test_blocks_that_are_shipped_while_a_log_is_checked_are_not_missing(tmp_path: Path, quick: bool) -> None:
+    ledger = await SqliteLedger.open(tmp_path / "ledger.db")
+    attempt_log = ReadLate(ledger)
+    await attempt_log._ship("a")
+    found = await find_log_faults(ledger, attempt_log, quick=quick)
+    shipped = (await ledger.stats()).shipped_block
+    await ledger.close()
+
+    assert (found, shipped) == ([], 4)
 
 
 async def test_a_block_of_other_attempts_is_found_by_the_check_that_reads_them(tmp_path: Path) -> None:
