@@ -22,6 +22,7 @@ from openusher.gate import Gate
 from openusher.ledger.base import LedgerTally
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.attempt import Decision, Reason
+from openusher.model.edge import EdgeKind
 from openusher.sessionbook import Refusal
 from openusher.settings import Settings, host_and_port
 from openusher.shipper import Shipper
@@ -143,6 +144,30 @@ async def _node(folder: Path) -> tuple[HangingLedger, Usher, MetricsApp]:
     kicks = NoKicks()
     readings = Readings(usher, Settings(data=folder), RequestTally(), kicks=kicks, reconciled=kicks)
     return ledger, usher, MetricsApp(readings)
+
+
+def test_an_edge_that_has_the_name_of_a_revoked_one_goes_on_with_its_counts(tmp_path: Path) -> None:
+    async def run() -> bytes:
+        _, usher, metrics = await _node(tmp_path)
+        await usher.create_account("site", cdn=1)
+        first = usher.edges()[0]
+        await usher.revoke_edge(first)
+        second, _ = await usher.create_edge(1, kind=EdgeKind.GENERIC, name=first.name, options={})
+        usher.tally.decisions |= {
+            (first.number, Reason.NONE): 5,
+            (second.number, Reason.EXPIRED): 2,
+            (first.number, Reason.EXPIRED): 1,
+        }
+        body, _ = await metrics._answer("")
+        await usher.close()
+        return body
+
+    seen = Scraped(asyncio.run(run()).decode())
+
+    assert seen.by("usher_decisions_total", "edge", "outcome", "reason") == {
+        ("default", "accepted", ""): 5,
+        ("default", "refused", Reason.EXPIRED.value): 3,
+    }
 
 
 def test_decisions_go_on_while_a_large_exposition_is_written(tmp_path: Path) -> None:

@@ -112,10 +112,13 @@ class Readings:
         self._edges |= {edge.number: edge for edge in self._usher.edges()}
         # From zero on, so that the first attempt of an edge shows as a rise.
         none = {(number, Reason.NONE): 0 for number in self._edges}
+        # An edge may have the name of one that is revoked, and goes on with its counts.
+        counts: dict[tuple[str, ...], int] = defaultdict(int)
         for (number, reason), count in (none | tally.decisions).items():
             edge = self._edges.get(number)
             named = (str(edge.cdn), edge.name) if edge is not None else ("", str(number))
-            reading.put(show.DECISIONS, count, *named, "refused" if reason else "accepted", reason)
+            counts[(*named, "refused" if reason else "accepted", reason)] += count
+        reading.values[show.DECISIONS].update(counts)
 
     def _read_requests(self, reading: Reading) -> None:
         requests = self._requests
