@@ -128,6 +128,7 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         wall_ms=wall_ms,
         session_limits=limits,
         keep_days=settings.keep_days,
+        anonymise_days=settings.anonymise_days,
         on_reap=seams.on_reap,
     )
     usher.staging = Staging(ledger, attempt_log, shipper, data=settings.data, free_bytes_min=settings.free_bytes_min)

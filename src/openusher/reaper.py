@@ -1,30 +1,33 @@
-"""Forgets attempts that are older than they are to be kept, and later takes away what is left of them.
+"""Forgets attempts that are older than they are to be kept, and anonymises those that are older than another age.
 
-An attempt is forgotten by one commit of the ledger, which every question obeys from then on. What lies behind it in
-ledger and log is then of no matter to any answer, so it may go piece by piece, through every crash.
+Both are one commit of the ledger, which every question obeys from then on. What ledger and log still have beyond that
+is of no matter to any answer, so it may go piece by piece, through every crash.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from openusher.attemptlog.base import AttemptLog
-from openusher.errors import StoreError
+from openusher.errors import LogDamaged, StoreError
 from openusher.ledger.base import Ledger
 from openusher.logs import event_log
+from openusher.model.block import BLOCK_ROWS_MAX, Block
 from openusher.shipper import Shipper
 
 _HOUR_MS = 3_600_000
 DAY_MS = 24 * _HOUR_MS
 _PASS_S = 60.0
-# Rows deleted in one commit, as the shipper does it.
-_DELETED_ROWS = 2_000
-# Taking away a part of a month writes the rest of that month anew.
-_REMOVE_EVERY_S = 86_400.0
+# Rows deleted or changed in one commit, as the shipper does it.
+_WRITTEN_ROWS = 2_000
+# Taking away or anonymising a part of a month writes that month anew.
+_REWRITE_EVERY_S = 86_400.0
+# Of the log, read and hashed in one go.
+_HASHED_ROWS = 3 * BLOCK_ROWS_MAX
 # How long questions that began before something was forgotten are waited for.
 _ANSWERED_S_MAX = 30.0
 # A clock that is so far ahead of where it should be has this long to be put right: nothing brings back what it forgets.
@@ -41,10 +44,13 @@ class ReapStep(StrEnum):
     DELETED = "deleted"
     RELEASED = "released"
     REMOVED = "removed"
+    ANONYMISED = "anonymised"
+    HASHED = "hashed"
+    REWRITTEN = "rewritten"
 
 
 class Reaper:
-    """One for a ledger. Keeps attempts for `keep_days` days, to the hour; 0: for ever.
+    """One for a ledger. Keeps attempts for `keep_days` days, and whole for `anonymise_days`, to the hour; 0: for ever.
 
     `answered` returns once every question that was asked before it was called has its answer.
     """
@@ -56,6 +62,7 @@ class Reaper:
         shipper: Shipper,
         *,
         keep_days: int,
+        anonymise_days: int,
         answered: Callable[[], Awaitable[None]],
         wall_ms: Callable[[], int],
         on_step: Callable[[ReapStep], None] = lambda step: None,
@@ -64,19 +71,21 @@ class Reaper:
         self._log = attempt_log
         self._shipper = shipper
         self._keep_ms = keep_days * DAY_MS
+        self._whole_ms = anonymise_days * DAY_MS
         self._answered = answered
         self._clock = TrustedClock(wall_ms, last_ms=ledger.clock_ms)
         self._on_step = on_step
-        self._kept_from_ms = 0
-        # The log's start for which, and until when, there is nothing to take away.
-        self._removed = (-1, 0.0)
+        self._kept_from_ms = self._anonymised_before_ms = 0
+        # The log's start for which, and until when, there is nothing to be written anew.
+        self._rewritten = (-1, 0.0)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Forget what is due before any question is answered; then go on, every minute."""
+        """Forget and anonymise what is due before any question is answered; then go on, every minute."""
         try:
-            self._kept_from_ms = (await self._ledger.stats()).kept_from_ms
-            await self._forget_due()
+            stats = await self._ledger.stats()
+            self._kept_from_ms, self._anonymised_before_ms = stats.kept_from_ms, stats.anonymised_before_ms
+            await self._move_borders()
         except StoreError as error:
             # On a full disk. A node that decides and keeps too much is better than none.
             log.warning("reaper.waited", error=error)
@@ -90,76 +99,139 @@ class Reaper:
     async def _run(self) -> None:
         while True:
             try:
-                await self._forget_due()
-                await self._take_away_due()
+                await self._move_borders()
+                await self._follow_borders()
             except Exception as error:
                 # Nobody awaits this task: whatever broke must be seen, and must not end it.
                 is_known = isinstance(error, StoreError | TimeoutError)
                 log.warning("reaper.waited", error=error if is_known else None, exc_info=None if is_known else error)
             await asyncio.sleep(_PASS_S)
 
-    async def _forget_due(self) -> None:
-        now_ms = self._clock.now_ms() if self._keep_ms else None
+    async def _move_borders(self) -> None:
+        now_ms = self._clock.now_ms() if self._keep_ms or self._whole_ms else None
         if now_ms is None:
             return
         # Whole hours: no hour of a grouped count is cut, and most passes have nothing to commit.
-        before_ms = (now_ms - self._keep_ms) // _HOUR_MS * _HOUR_MS
-        if before_ms > self._kept_from_ms:
-            await self.forget(before_ms=before_ms)
-            self._kept_from_ms = before_ms
+        hour_ms = now_ms // _HOUR_MS * _HOUR_MS
+        if self._keep_ms and hour_ms - self._keep_ms > self._kept_from_ms:
+            await self.forget(before_ms=hour_ms - self._keep_ms)
+            self._kept_from_ms = hour_ms - self._keep_ms
+        if self._whole_ms and hour_ms - self._whole_ms > self._anonymised_before_ms:
+            await self.anonymise(before_ms=hour_ms - self._whole_ms)
+            self._anonymised_before_ms = hour_ms - self._whole_ms
 
     async def forget(self, *, before_ms: int) -> None:
         """From here on no answer knows an attempt from before `before_ms`. Raises the ledger's errors."""
         await self._ledger.forget(before_ms=before_ms)
-        log.info("attempts.forgotten", before=f"{datetime.fromtimestamp(before_ms / 1_000, tz=UTC):%Y-%m-%dT%H:%MZ}")
+        log.info("attempts.forgotten", before=_shown(before_ms))
         self._on_step(ReapStep.FORGOTTEN)
 
-    async def _take_away_due(self) -> None:
+    async def anonymise(self, *, before_ms: int) -> None:
+        """From here on every answer has attempts from before `before_ms` anonymised; ended sessions soon after. Raises
+        the ledger's errors."""
+        await self._ledger.anonymise(before_ms=before_ms)
+        log.info("attempts.anonymised", before=_shown(before_ms))
+        self._on_step(ReapStep.ANONYMISED)
+        while await self._ledger.anonymise_sessions(before_ms=before_ms, limit=_WRITTEN_ROWS):
+            pass
+
+    async def _follow_borders(self) -> None:
         if self._log.ships:
-            starts, until = self._removed
+            starts, until = self._rewritten
             if starts == self._log.starts and time.monotonic() < until:
                 return
             # What was taken away before a crash may be there again after it.
             starts = self._log.starts
-            await self.take_away()
-            self._removed = (starts, time.monotonic() + _REMOVE_EVERY_S)
+            await self.follow()
+            self._rewritten = (starts, time.monotonic() + _REWRITE_EVERY_S)
         else:
-            await self.take_away()
+            await self.follow()
 
-    async def take_away(self) -> None:
-        """Take away what is forgotten, from ledger and log.
+    async def follow(self) -> None:
+        """Take away what is forgotten, and write anew what is anonymised, in ledger and log.
 
-        Raises StoreError, or TimeoutError where old questions are still being answered: the rest goes another time.
+        Raises StoreError, or TimeoutError where old questions are still being answered: the rest has another time.
         """
-        if not self._log.ships:
-            await self._delete_forgotten()
+        stats = await self._ledger.stats()
+        if not (stats.kept_from_ms or stats.anonymised_before_ms):
             return
-        from_ms = (await self._ledger.stats()).kept_from_ms
-        if not from_ms:
-            return
+        # From here on no answer tells what was already written anew from what is still to be.
         async with asyncio.timeout(_ANSWERED_S_MAX):
             await self._answered()
+        if not self._log.ships:
+            if rows := await self._write_rows(self._ledger.delete_forgotten, ReapStep.DELETED):
+                log.info("attempts.deleted", rows=rows)
+            if rows := await self._write_rows(self._ledger.anonymise_rows, ReapStep.REWRITTEN):
+                log.info("attempts.rewritten", rows=rows)
+            return
         await self._shipper.be_verified()
         for table in await self._log.tables():
-            # Nothing is shipped meanwhile: it could be of a partition that is about to go.
-            async with self._shipper.paused():
-                upto = await self._log.last_block_before(from_ms, table=table)
-                if upto == 0:
-                    continue
-                # Before the first row goes: from then on nobody misses them.
-                await self._ledger.release_blocks(upto=upto)
-                self._on_step(ReapStep.RELEASED)
-                if rows := await self._log.remove(upto=upto, table=table):
-                    log.info("blocks.removed", upto=upto, rows=rows)
-                self._on_step(ReapStep.REMOVED)
+            await self._remove_blocks(stats.kept_from_ms, table=table)
+            await self._anonymise_blocks(stats.anonymised_before_ms, table=table)
 
-    async def _delete_forgotten(self) -> None:
-        deleted = 0
-        while number := await self._ledger.delete_forgotten(limit=_DELETED_ROWS):
-            self._on_step(ReapStep.DELETED)
-            deleted += number
-        if deleted:
-            log.info("attempts.deleted", rows=deleted)
+    async def _write_rows(self, write: Callable[..., Awaitable[int]], step: ReapStep) -> int:
+        written = 0
+        while number := await write(limit=_WRITTEN_ROWS):
+            self._on_step(step)
+            written += number
+        return written
+
+    async def _remove_blocks(self, from_ms: int, *, table: str) -> None:
+        # Nothing is shipped meanwhile: it could be of a partition that is about to go; and no backup is begun.
+        async with self._shipper.paused():
+            upto = await self._log.last_block_before(from_ms, table=table)
+            if upto == 0:
+                return
+            # Before the first row goes: from then on nobody misses them.
+            await self._ledger.release_blocks(upto=upto)
+            self._on_step(ReapStep.RELEASED)
+            if rows := await self._log.remove(upto=upto, table=table):
+                log.info("blocks.removed", upto=upto, rows=rows)
+            self._on_step(ReapStep.REMOVED)
+
+    async def _anonymise_blocks(self, before_ms: int, *, table: str) -> None:
+        upto = await self._log.last_block_before(before_ms, table=table)
+        stats = await self._ledger.stats()
+        after = max(stats.anonymised_block, stats.released_block)
+        blocks = [block for block in await self._ledger.blocks() if block.shipped and after < block.number <= upto]
+        for some in _runs(blocks):
+            async with self._shipper.paused():
+                await self._hash_anonymised(some, table=table)
+            self._on_step(ReapStep.HASHED)
+        async with self._shipper.paused():
+            # Those whose digests the ledger has by now, and no other.
+            upto = (await self._ledger.stats()).anonymised_block
+            if upto and (rows := await self._log.anonymise(upto=upto, table=table)):
+                log.info("blocks.rewritten", upto=upto, rows=rows)
+        self._on_step(ReapStep.REWRITTEN)
+
+    async def _hash_anonymised(self, blocks: list[Block], *, table: str) -> None:
+        """Let the ledger have the digests of these as anonymised, which they are still to be. Raises LogDamaged where
+        the log does not hold what was shipped: that must not get a digest of its own."""
+        first, last = blocks[0].number, blocks[-1].number
+        held = await self._log.held_between(first, last, table=table)
+        if any(block.number not in held or held[block.number].digest != block.digest for block in blocks):
+            raise LogDamaged(f"table {table} holds other attempts than were shipped as blocks {first} to {last}")
+        anonymised = await self._log.held_between(first, last, table=table, anonymised_upto=last)
+        await self._ledger.anonymise_blocks({block.number: anonymised[block.number].digest for block in blocks})
+
+
+def _runs(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Runs of them that can be hashed in one go."""
+    some: list[Block] = []
+    rows = 0
+    for block in blocks:
+        if some and rows + block.rows > _HASHED_ROWS:
+            yield some
+            some, rows = [], 0
+        some.append(block)
+        rows += block.rows
+    if some:
+        yield some
+
+
+def _shown(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1_000, tz=UTC):%Y-%m-%dT%H:%MZ}"
 
 
 class TrustedClock:

@@ -94,6 +94,12 @@ class Settings(BaseSettings):
         le=36_500,
         description="Attempts older than so many days are forgotten for ever; 0 keeps them.",
     )
+    anonymise_days: int = Field(
+        default=0,
+        ge=0,
+        le=36_500,
+        description="Attempts older than so many days keep of addresses the net, and no user agent and page; 0: all.",
+    )
     session_idle_s: int = Field(
         default=300, ge=10, description="A viewer who has been silent for so long does not watch."
     )

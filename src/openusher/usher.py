@@ -73,6 +73,7 @@ class Usher(Tenants):
         session_limits: SessionLimits = SESSION_LIMITS,
         count_wait_s_max: float = COUNT_WAIT_S_MAX,
         keep_days: int = 0,
+        anonymise_days: int = 0,
         on_reap: Callable[[ReapStep], None] = lambda step: None,
     ) -> None:
         super().__init__(ledger, clock_ms=lambda: self.clock_ms)
@@ -89,6 +90,7 @@ class Usher(Tenants):
             attempt_log,
             shipper,
             keep_days=keep_days,
+            anonymise_days=anonymise_days,
             answered=self.searching.answered,
             wall_ms=wall_ms,
             on_step=on_reap,

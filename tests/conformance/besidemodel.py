@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import sys
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -251,15 +251,31 @@ class UsherBesideModel(RuleBasedStateMachine):
         except Stopped:
             return
 
-    # What is forgotten is in no answer; taking away what is left of it changes none
+    # What is forgotten is in no answer, and what is anonymised in all; to do the same to ledger and log changes none
 
     @rule(age_ms=drawn.ages_ms, look=drawn.looks)
     def forget_while_others_look(self, age_ms: int, look: Look) -> None:
+        before_ms = self.model.clock_ms - age_ms
+        self.compare_around(
+            look,
+            self.usher.reaper.forget(before_ms=before_ms),
+            change=lambda: self.model.forget(before_ms=before_ms),
+        )
+
+    @rule(age_ms=drawn.ages_ms, look=drawn.looks)
+    def anonymise_while_others_look(self, age_ms: int, look: Look) -> None:
+        before_ms = self.model.clock_ms - age_ms
+        self.compare_around(
+            look,
+            self.usher.reaper.anonymise(before_ms=before_ms),
+            change=lambda: self.model.anonymise(before_ms=before_ms),
+        )
+
+    def compare_around(self, look: Look, work: Coroutine[Any, Any, T], *, change: Callable[[], None]) -> None:
         """Each part of each look is from before or from after it, whole."""
         before = at_model(self.model, look, upto=self.model.last_attempt)
-        before_ms = self.model.clock_ms - age_ms
-        _, looks = self.run(self.look_beside(look, self.usher.reaper.forget(before_ms=before_ms)))
-        self.model.forget(before_ms=before_ms)
+        _, looks = self.run(self.look_beside(look, work))
+        change()
         after = at_model(self.model, look, upto=self.model.last_attempt)
 
         for _, seen in looks:
@@ -271,7 +287,7 @@ class UsherBesideModel(RuleBasedStateMachine):
 
     @rule(look=drawn.looks)
     def take_away_while_others_look(self, look: Look) -> None:
-        _, looks = self.run(self.look_beside(look, self.usher.reaper.take_away()))
+        _, looks = self.run(self.look_beside(look, self.usher.reaper.follow()))
         self.compare_beside(look, looks)
         self.compare(look)
 

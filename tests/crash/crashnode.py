@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--die-at-reap", type=ReapStep)
     parser.add_argument("--after", type=int, default=1)
     parser.add_argument("--keep-days", type=int, default=0)
+    parser.add_argument("--anonymise-days", type=int, default=0)
     parser.add_argument("--answer-early", action="store_true")
     parser.add_argument("--fail", action="store_true")
     parser.add_argument("--metrics")
@@ -108,6 +109,7 @@ def main() -> None:
         count_s_max=given.count_s_max,
         metrics=given.metrics,
         keep_days=given.keep_days,
+        anonymise_days=given.anonymise_days,
     )
 
     def around_ledger(ledger: Ledger) -> Ledger:

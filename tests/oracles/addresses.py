@@ -34,6 +34,20 @@ def holds(entry: str, viewer: str) -> bool:
     return wanted.version == who.version and who in wanted
 
 
+def viewer_net(text: str) -> Net:
+    """What is left of a viewer's address once it is anonymised: /24 of IPv4, /48 of IPv6."""
+    who = address(text)
+    return ipaddress.ip_network((who, 24 if who.version == 4 else 48), strict=False)
+
+
+def holds_all_of(entry: str, viewer: str) -> bool:
+    """Whether an address or net holds all of the viewer's net."""
+    wanted, who = net(entry), viewer_net(viewer)
+    if entry.strip().endswith("/0"):
+        return True
+    return isinstance(wanted, type(who)) and who.subnet_of(wanted)  # type: ignore[arg-type]
+
+
 def is_slot(entry: str) -> bool:
     return entry.strip().lower().startswith("auto")
 

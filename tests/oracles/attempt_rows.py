@@ -81,6 +81,17 @@ def is_meant(row: Row, search: Filter) -> bool:
     return all(_HOLDS[name](row, wanted) for name, wanted in search.items())
 
 
+def anonymised(row: Row) -> Row:
+    net = addresses.viewer_net(row["ip"])
+    return {**row, "ip": str(net.network_address), "pageurl": "", "refurl": "", "user_agent": ""}
+
+
+def is_meant_anonymised(row: Row, search: Filter) -> bool:
+    """As `is_meant`, of an attempt of which the viewer's net is known only: all of it must be meant."""
+    others = {name: wanted for name, wanted in search.items() if name != "ip"}
+    return is_meant(row, others) and ("ip" not in search or addresses.holds_all_of(search["ip"], row["ip"]))
+
+
 def _hour(row: Row) -> datetime:
     return datetime.fromtimestamp(row["at_ms"] // 1000, tz=UTC).replace(minute=0, second=0)
 

@@ -26,7 +26,7 @@ class Model:
         self.tickets: dict[int, dict[str, admission.Ticket]] = defaultdict(dict)
         self.used_s: dict[tuple[int, str], int] = {}
         self.clock_ms = 0
-        self.kept_from_ms = 0
+        self.kept_from_ms = self.anonymised_before_ms = 0
         self._last_attempt = last_attempt
         self._answers: dict[tuple[int, str], tuple[int, Row, Row]] = {}
         self._signatures: set[str] = set()
@@ -38,6 +38,11 @@ class Model:
         """No answer knows an attempt from before `before_ms` any more, whatever is said later."""
         self.see(before_ms)
         self.kept_from_ms = max(self.kept_from_ms, before_ms)
+
+    def anonymise(self, *, before_ms: int) -> None:
+        """Every answer shows an attempt from before `before_ms` without what tells its viewer."""
+        self.see(before_ms)
+        self.anonymised_before_ms = max(self.anonymised_before_ms, before_ms)
 
     def issue(self, cdn: int, key: str, ticket: admission.Ticket, *, signature: str, until_ms: int, now_ms: int) -> str:
         """`issued`, `replayed` or `exists`."""
@@ -94,14 +99,15 @@ class Model:
 
     def found(self, cdn: int, search: Filter, *, upto: int | None = None) -> list[Row]:
         """Matching attempts of an account, newest first; as they were when attempt `upto` was the newest of all."""
-        return [
-            row
-            for row in reversed(self.rows)
-            if row["cdn"] == cdn
-            and row["at_ms"] >= self.kept_from_ms
-            and (upto is None or row["id"] <= upto)
-            and attempt_rows.is_meant(row, search)
-        ]
+        found = []
+        for row in reversed(self.rows):
+            if row["cdn"] != cdn or row["at_ms"] < self.kept_from_ms or (upto is not None and row["id"] > upto):
+                continue
+            if row["at_ms"] >= self.anonymised_before_ms:
+                found += [row] if attempt_rows.is_meant(row, search) else []
+            elif attempt_rows.is_meant_anonymised(row, search):
+                found.append(attempt_rows.anonymised(row))
+        return found
 
     def answers(self, cdn: int, search: Filter, by: str, *, seek: int, limit: int, upto: int) -> Answers:
         """Count, list and groups as they were when attempt `upto` was the newest of all."""

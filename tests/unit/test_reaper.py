@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from openusher.attemptlog.plainlist import PlainListLog
-from openusher.consistency import REPAIR
+from openusher.consistency import REPAIR, find_log_faults
+from openusher.errors import LogDamaged
 from openusher.gate import Gate
 from openusher.ledger.base import Decide
 from openusher.ledger.sqlite import SqliteLedger
+from openusher.model.address import parse_address, parse_net
+from openusher.model.anonymity import anonymised
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter
 from openusher.reaper import DAY_MS, TrustedClock
@@ -56,10 +60,25 @@ class SlowLog(PlainListLog):
         return await super().count(cdn, search, horizon)
 
 
-def node(ledger: SqliteLedger, attempt_log: PlainListLog, *, keep_days: int = 0, wall_ms: int = NOON_MS) -> Usher:
+def node(
+    ledger: SqliteLedger,
+    attempt_log: PlainListLog,
+    *,
+    keep_days: int = 0,
+    anonymise_days: int = 0,
+    wall_ms: int = NOON_MS,
+) -> Usher:
     gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: wall_ms)
     shipper = Shipper(ledger, attempt_log, rows_min=1, age_s_max=60, wall_ms=lambda: wall_ms)
-    return Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: wall_ms, keep_days=keep_days)
+    return Usher(
+        ledger,
+        attempt_log,
+        gate,
+        shipper,
+        wall_ms=lambda: wall_ms,
+        keep_days=keep_days,
+        anonymise_days=anonymise_days,
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +114,7 @@ async def test_what_was_asked_before_is_answered_before_anything_is_taken_away(l
     asked_before = asyncio.create_task(usher.searching.count(1, EVERY))
     await attempt_log.asked.wait()
     await usher.reaper.forget(before_ms=NOON_MS + 1)
-    taking_away = asyncio.create_task(usher.reaper.take_away())
+    taking_away = asyncio.create_task(usher.reaper.follow())
     asked_after = asyncio.create_task(usher.searching.count(1, EVERY))
     # Long enough to take all away, if it waited for nobody.
     done, _ = await asyncio.wait([taking_away], timeout=0.5)
@@ -118,7 +137,7 @@ async def test_blocks_that_are_half_gone_or_back_again_are_no_fault_and_in_no_an
         await usher.shipper.ship_all()
     before = dict(attempt_log._blocks)
     await usher.reaper.forget(before_ms=NOON_MS + HOUR_MS)
-    await usher.reaper.take_away()
+    await usher.reaper.follow()
     assert attempt_log._blocks.keys() == {2, 3}
     for there in (before[1], before[1][3:], []):
         attempt_log._blocks = {1: there, 2: before[2], 3: before[3]} if there else {2: before[2], 3: before[3]}
@@ -137,11 +156,54 @@ async def test_a_block_of_which_some_attempts_are_kept_stays_whole(ledger: Sqlit
     usher = node(ledger, attempt_log)
     await usher.shipper.ship_all()
     await usher.reaper.forget(before_ms=NOON_MS - 4 * DAY_MS)
-    await usher.reaper.take_away()
+    await usher.reaper.follow()
 
     assert await attempt_log.rows_by_block(table="attempts") == {1: 10}
     assert await usher.searching.count(1, EVERY) == 5
     assert await usher.check() == []
+
+
+async def test_older_attempts_are_anonymised_and_hashed_so_whatever_of_them_is_written(ledger: SqliteLedger) -> None:
+    attempt_log = PlainListLog()
+    usher = node(ledger, attempt_log, wall_ms=NOON_MS + HOUR_MS)
+    await usher.shipper.ship_all()
+    await ledger.commit_batch([Decide(request(1, ip="192.0.2.9", user_agent="new"))], now_ms=NOON_MS + HOUR_MS)
+    await usher.shipper.ship_all()
+    before = dict(attempt_log._blocks)
+    digests = [block.digest for block in await ledger.blocks()]
+    usher = node(ledger, attempt_log, wall_ms=NOON_MS + HOUR_MS + 3 * DAY_MS - 1, anonymise_days=3)
+    await usher.reaper.anonymise(before_ms=NOON_MS + HOUR_MS)
+    await usher.reaper.follow()
+    blocks = await ledger.blocks()
+
+    assert digests[0] != blocks[0].digest
+    assert digests[1] == blocks[1].digest
+    assert {parse_address("192.0.2.0")} == {attempt.ip for attempt in attempt_log._blocks[1]}
+    for written in (attempt_log._blocks[1], before[1], before[1][:4] + attempt_log._blocks[1][4:]):
+        attempt_log._blocks[1] = written
+        listed = await usher.searching.newest(1, EVERY, seek=0, limit=100)
+
+        assert [parse_address("192.0.2.9")] + [parse_address("192.0.2.0")] * 10 == [attempt.ip for attempt in listed]
+        assert await usher.searching.count(1, AttemptFilter(ip=parse_net("192.0.2.1"))) == 0
+        assert await usher.searching.count(1, AttemptFilter(ip=parse_net("192.0.2.0/24"))) == 11
+        assert await find_log_faults(ledger, attempt_log, quick=False) == []
+    attempt_log._blocks[1] = [*before[1][1:], anonymised(replace(before[1][0], video="another"))]
+    (fault,) = await find_log_faults(ledger, attempt_log, quick=False)
+    assert fault.block == 1
+
+
+async def test_what_is_not_what_was_shipped_gets_no_digest_of_its_own(ledger: SqliteLedger) -> None:
+    attempt_log = PlainListLog()
+    usher = node(ledger, attempt_log)
+    await usher.shipper.ship_all()
+    attempt_log._blocks[1][0] = replace(attempt_log._blocks[1][0], video="another")
+    digests = [block.digest for block in await ledger.blocks()]
+    await usher.reaper.anonymise(before_ms=NOON_MS + 1)
+    with pytest.raises(LogDamaged, match="other attempts than were shipped as blocks 1 to 1"):
+        await usher.reaper.follow()
+
+    assert digests == [block.digest for block in await ledger.blocks()]
+    assert (await ledger.stats()).anonymised_block == 0
 
 
 def test_a_clock_that_jumps_ahead_is_not_trusted_for_an_hour() -> None:

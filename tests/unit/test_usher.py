@@ -302,9 +302,9 @@ class ShippingLog(MovingLog):
         await self._ship()
         return await super().rows_by_block(table=table)
 
-    async def all_held(self, *, table: str) -> dict[int, Held]:
+    async def all_held(self, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
         await self._ship()
-        return await super().all_held(table=table)
+        return await super().all_held(table=table, anonymised_upto=anonymised_upto)
 
 
 @pytest.mark.parametrize("quick", [True, False], ids=["quick", "full"])

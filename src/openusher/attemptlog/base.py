@@ -94,8 +94,13 @@ class AttemptLog(Protocol):
         """Read back what `table` holds of block `number`."""
         ...
 
-    async def all_held(self, *, table: str) -> dict[int, Held]:
-        """As `held`, for every block `table` has rows of; for checks, since it reads everything."""
+    async def held_between(self, first: int, last: int, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
+        """As `held`, for every block from `first` to `last` of which `table` has rows. The digests of blocks up to
+        `anonymised_upto` are of their attempts as anonymised, whether they have been written so or not."""
+        ...
+
+    async def all_held(self, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
+        """As `held_between`, for every block `table` has rows of; for checks, since it reads everything."""
         ...
 
     async def rows_by_block(self, *, table: str) -> dict[int, int]:
@@ -113,6 +118,14 @@ class AttemptLog(Protocol):
 
         They may go later, and a crash may leave any of them there, or bring them back, a block whole or in part: to be
         called again, at the least after each start. No block is inserted meanwhile.
+        """
+        ...
+
+    async def anonymise(self, *, upto: int, table: str) -> int:
+        """Write the attempts of all blocks up to `upto` as they are shown, anonymised; returns how many were not yet.
+
+        They may be written later, and a crash may leave some as they were: to be called again. The caller has seen that
+        no answer would tell the difference. No block is inserted meanwhile.
         """
         ...
 

@@ -13,6 +13,7 @@ from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.attemptlog.query import (
     TEXT_BYTES,
     Query,
+    column,
     count_query,
     counts_of_query,
     finds_few,
@@ -24,8 +25,10 @@ from openusher.attemptlog.query import (
 )
 from openusher.attemptlog.schema import (
     DATABASE,
+    IS_PLAIN,
     TABLES,
     THREADS,
+    anonymise_statement,
     check_statement,
     create_statements,
     insert_statement,
@@ -60,11 +63,12 @@ _NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
 
 def _canonical(name: str, form: str) -> str:
     """The SQL of one column of the canonical rows of base.py."""
+    text = column(name, anonymised="block <= {anonymised:UInt64}")
     if form == "number":
-        return f"toString({name}), ','"
+        return f"toString({text}), ','"
     if form == "address":
-        return f"lower(hex({name})), ','"
-    return f"toString(length({name})), ':', {name}, ','"
+        return f"lower(hex({text})), ','"
+    return f"toString(length({text})), ':', {text}, ','"
 
 
 _ROW = ", ".join(_canonical(name, form) for name, form in COLUMNS)
@@ -91,7 +95,13 @@ SELECT _partition_id, max(block), countIf(block <= {{upto:UInt64}}) AS rows FROM
 GROUP BY _partition_id HAVING rows > 0"""
 
 _REWRITING = f"""
-SELECT 1 FROM system.mutations WHERE database = '{DATABASE}' AND table = {{table:String}} AND NOT is_done LIMIT 1"""
+SELECT 1 FROM system.mutations
+WHERE database = '{DATABASE}' AND table = {{table:String}} AND NOT is_done
+  AND startsWith(command, concat('(', {{how:String}})) LIMIT 1"""
+
+_PLAIN = f"""
+SELECT _partition_id, count() FROM {DATABASE}.{{table}} WHERE block <= {{upto:UInt64}} AND ({IS_PLAIN})
+GROUP BY _partition_id"""
 
 # Thousands of blocks in a row: rows are what costs on the way to Python.
 _ROWS_BY_BLOCK = f"""
@@ -139,14 +149,19 @@ class ColumnarLog:
 
     async def held(self, number: int, *, table: str) -> Held:
         # In the lane of inserts: what was just written is read back before the next is written.
-        found = await self._held_between(number, number, table=table, lane=Lane.INSERT)
+        found = await self._held_between(number, number, 0, table=table, lane=Lane.INSERT)
         return found.get(number, _NONE_HELD)
 
-    async def all_held(self, *, table: str) -> dict[int, Held]:
+    async def held_between(self, first: int, last: int, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
+        return await self._held_between(first, last, anonymised_upto, table=table, lane=Lane.CHECK)
+
+    async def all_held(self, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
         sizes = await self._rows(Query(_SIZES.format(table=_known(table)), {}), lane=Lane.CHECK)
         found: dict[int, Held] = {}
         for span in _spans(sizes, rows_max=_CHECKED_ROWS, bytes_max=_CHECKED_BYTES):
-            found |= await self._held_between(span.first_block, span.last_block, table=table, lane=Lane.CHECK)
+            found |= await self.held_between(
+                span.first_block, span.last_block, table=table, anonymised_upto=anonymised_upto
+            )
         return found
 
     async def rows_by_block(self, *, table: str) -> dict[int, int]:
@@ -162,7 +177,7 @@ class ColumnarLog:
 
     async def remove(self, *, upto: int, table: str) -> int:
         text = _PARTITIONS.replace("{table}", _known(table))
-        is_rewriting = await self._rows(Query(_REWRITING, {"table": table}), lane=Lane.CHECK)
+        is_rewriting = await self._is_rewriting(table, "DELETE")
         found = await self._rows(Query(text, {"upto": f"{upto:d}"}), lane=Lane.CHECK)
         for partition, last_block, _ in found:
             is_whole = last_block <= upto
@@ -171,6 +186,20 @@ class ColumnarLog:
                 alteration = remove_statement(upto, table=table, partition=partition, is_whole=is_whole)
                 await self._engine.execute(Statement(text=alteration, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX))
         return sum(int(rows) for _, _, rows in found)
+
+    async def anonymise(self, *, upto: int, table: str) -> int:
+        text = _PLAIN.replace("{table}", _known(table))
+        found = await self._rows(Query(text, {"upto": f"{upto:d}"}), lane=Lane.CHECK)
+        if not await self._is_rewriting(table, "UPDATE"):
+            for partition, _ in found:
+                alteration = anonymise_statement(upto, table=table, partition=partition)
+                await self._engine.execute(Statement(text=alteration, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX))
+        return sum(int(rows) for _, rows in found)
+
+    async def _is_rewriting(self, table: str, how: str) -> bool:
+        """Whether parts are still to be written anew as an earlier statement has said."""
+        query = Query(_REWRITING, {"table": table, "how": how})
+        return bool(await self._rows(query, lane=Lane.CHECK))
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return await self._number(count_query(cdn, search, horizon), cdn=cdn)
@@ -230,9 +259,12 @@ class ColumnarLog:
         query = newest_query(cdn, search, horizon, above_block=above, seek=seek, limit=limit)
         return await self._rows(query, cdn=cdn)
 
-    async def _held_between(self, low: int, high: int, *, table: str, lane: Lane) -> dict[int, Held]:
+    async def _held_between(
+        self, low: int, high: int, anonymised_upto: int, *, table: str, lane: Lane
+    ) -> dict[int, Held]:
         text = _HELD.replace("{table}", _known(table))
-        rows = await self._rows(Query(text, {"low": f"{low:d}", "high": f"{high:d}"}), lane=lane)
+        params = {"low": f"{low:d}", "high": f"{high:d}", "anonymised": f"{anonymised_upto:d}"}
+        rows = await self._rows(Query(text, params), lane=lane)
         return {
             number: Held(rows=count, first_id=first, last_id=last, digest=digest)
             for number, count, first, last, digest in rows

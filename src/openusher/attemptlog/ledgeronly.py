@@ -38,7 +38,10 @@ class LedgerOnlyLog:
     async def held(self, number: int, *, table: str) -> Held:
         return Held(rows=0, first_id=0, last_id=0, digest="")
 
-    async def all_held(self, *, table: str) -> dict[int, Held]:
+    async def held_between(self, first: int, last: int, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
+        return {}
+
+    async def all_held(self, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
         return {}
 
     async def rows_by_block(self, *, table: str) -> dict[int, int]:
@@ -48,6 +51,9 @@ class LedgerOnlyLog:
         return 0
 
     async def remove(self, *, upto: int, table: str) -> int:
+        return 0
+
+    async def anonymise(self, *, upto: int, table: str) -> int:
         return 0
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:

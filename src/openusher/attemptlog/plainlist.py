@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 import msgspec
 
 from openusher.attemptlog.base import COLUMNS, AttemptLog, Frozen, GroupedLog, Held, Span
+from openusher.model.anonymity import anonymised, is_finer
 from openusher.model.attempt import Attempt, user_of
 from openusher.model.block import Block, Horizon, attempt_of, row_of
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
@@ -50,8 +51,15 @@ class PlainListLog:
         attempts = self._blocks.get(number)
         return _held(attempts) if attempts else _NONE_HELD
 
-    async def all_held(self, *, table: str) -> dict[int, Held]:
-        return {number: _held(attempts) for number, attempts in self._blocks.items()}
+    async def held_between(self, first: int, last: int, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
+        return {
+            number: _held([anonymised(attempt) for attempt in attempts] if number <= anonymised_upto else attempts)
+            for number, attempts in self._blocks.items()
+            if first <= number <= last
+        }
+
+    async def all_held(self, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
+        return await self.held_between(0, max(self._blocks, default=0), table=table, anonymised_upto=anonymised_upto)
 
     async def rows_by_block(self, *, table: str) -> dict[int, int]:
         return {number: len(attempts) for number, attempts in self._blocks.items()}
@@ -62,6 +70,14 @@ class PlainListLog:
 
     async def remove(self, *, upto: int, table: str) -> int:
         return sum(len(self._blocks.pop(number)) for number in list(self._blocks) if number <= upto)
+
+    async def anonymise(self, *, upto: int, table: str) -> int:
+        changed = 0
+        for number in [number for number in self._blocks if number <= upto]:
+            written = [anonymised(attempt) for attempt in self._blocks[number]]
+            changed += sum(a != b for a, b in zip(written, self._blocks[number], strict=True))
+            self._blocks[number] = written
+        return changed
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return len(self._matching(cdn, search, horizon))
@@ -94,7 +110,16 @@ class PlainListLog:
     def _in_block(self, number: int, cdn: int, search: AttemptFilter, horizon: Horizon) -> list[Attempt]:
         if number > horizon.upto or number in horizon.but:
             return []
-        return [attempt for attempt in self._blocks[number] if attempt.cdn == cdn and search.means(attempt)]
+        is_finer_ip = search.ip is not None and is_finer(search.ip)
+        found = []
+        for attempt in self._blocks[number]:
+            if attempt.cdn != cdn or attempt.at_ms < horizon.from_ms or not search.means(attempt):
+                continue
+            if attempt.at_ms >= horizon.anonymised_before_ms:
+                found.append(attempt)
+            elif not is_finer_ip:
+                found.append(anonymised(attempt))
+        return found
 
     async def broken_parts(self, *, table: str) -> list[str]:
         return []
@@ -108,13 +133,8 @@ class PlainListLog:
     async def close(self) -> None:
         return
 
-    def _within(self, horizon: Horizon) -> Iterator[Attempt]:
-        for number, attempts in self._blocks.items():
-            if number <= horizon.upto and number not in horizon.but:
-                yield from (attempt for attempt in attempts if attempt.at_ms >= horizon.from_ms)
-
     def _matching(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> list[Attempt]:
-        return [attempt for attempt in self._within(horizon) if attempt.cdn == cdn and search.means(attempt)]
+        return [attempt for number in self._blocks for attempt in self._in_block(number, cdn, search, horizon)]
 
     def _counts(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon) -> Counter[GroupValue]:
         return Counter(group_value(attempt, by) for attempt in self._matching(cdn, search, horizon))

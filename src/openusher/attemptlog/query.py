@@ -8,8 +8,9 @@ from ipaddress import IPv6Address
 import msgspec
 
 from openusher.attemptlog.base import COLUMNS
-from openusher.attemptlog.schema import DATABASE, TABLES
+from openusher.attemptlog.schema import DATABASE, NET, TABLES
 from openusher.model.address import ANY_ADDRESS, NOT_SAID, Net
+from openusher.model.anonymity import DROPPED, is_finer
 from openusher.model.block import Horizon
 from openusher.model.pattern import Pattern
 from openusher.model.search import AttemptFilter, GroupBy, GroupValue
@@ -17,7 +18,21 @@ from openusher.model.search import AttemptFilter, GroupBy, GroupValue
 # Every question of a client is answered from the first table; all hold the same.
 ATTEMPTS = f"{DATABASE}.{TABLES[0]}"
 
-_COLUMNS = ", ".join(f"lower(hex({name}))" if form == "address" else name for name, form in COLUMNS)
+
+def column(name: str, *, anonymised: str = "") -> str:
+    """The SQL of a column, anonymised where the condition `anonymised` holds."""
+    if not anonymised or name not in ("ip", *DROPPED):
+        return name
+    return f"if({anonymised}, {NET if name == 'ip' else repr('')}, {name})"
+
+
+def _columns(anonymised: str = "") -> str:
+    """All columns, in the order of `COLUMNS` and in the form in which rows travel."""
+    named = ((column(name, anonymised=anonymised), form) for name, form in COLUMNS)
+    return ", ".join(f"lower(hex({text}))" if form == "address" else text for text, form in named)
+
+
+_COLUMNS = _columns()
 TEXT_BYTES = " + ".join(f"length({name})" for name, form in COLUMNS if form == "text")
 
 _IPV4 = Net(0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF)
@@ -95,7 +110,7 @@ def groups_query(cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon,
     """Rows of value, count and how many groups there are; largest first, ties by value. At least one if there is any,
     since the number of groups is in it."""
     where = _where(cdn, search, horizon)
-    value, shown = _GROUP[by]
+    value, shown = _grouped(where, by, horizon)
     limit = where.bind(max(top, 1), "UInt64")
     text = f"""
         SELECT {shown}, attempts, count() OVER () AS total
@@ -110,7 +125,7 @@ def counts_of_query(
 ) -> Query:
     """Rows of value and count for those of `values` that have any attempts."""
     where = _where(cdn, search, horizon)
-    value, shown = _GROUP[by]
+    value, shown = _grouped(where, by, horizon)
     where.add(f"{value} IN (SELECT arrayJoin({_bound_values(where, by, values)}))")
     text = f"""
         SELECT {shown}, attempts
@@ -127,9 +142,11 @@ def newest_query(
     if above_block:
         where.compare("block", ">", above_block, "UInt64")
     bound_limit, bound_seek = where.bind(limit, "UInt64"), where.bind(seek, "UInt64")
+    # Anonymised outside: the other columns are then still read only of the rows that remain.
     text = f"""
-        SELECT {_COLUMNS} FROM {ATTEMPTS} WHERE {where.text()}
-        ORDER BY id DESC LIMIT {bound_limit} OFFSET {bound_seek}"""
+        SELECT {_shown_columns(where, horizon)} FROM (
+          SELECT * FROM {ATTEMPTS} WHERE {where.text()} ORDER BY id DESC LIMIT {bound_limit} OFFSET {bound_seek})
+        ORDER BY id DESC"""
     return Query(text, where.params)
 
 
@@ -152,7 +169,8 @@ def rows_query(cdn: int, search: AttemptFilter, horizon: Horizon, *, first_block
     where = _where(cdn, search, horizon)
     where.compare("block", ">=", first_block, "UInt64")
     where.compare("block", "<=", last_block, "UInt64")
-    return Query(f"SELECT {_COLUMNS} FROM {ATTEMPTS} WHERE {where.text()} ORDER BY id", where.params)
+    columns = _shown_columns(where, horizon)
+    return Query(f"SELECT {columns} FROM {ATTEMPTS} WHERE {where.text()} ORDER BY id", where.params)
 
 
 def block_rows_query(number: int, *, table: str) -> Query:
@@ -173,6 +191,22 @@ def finds_few(search: AttemptFilter) -> bool:
     return exact_address or any(text is not None for text in (search.key, search.password, search.user))
 
 
+def _is_anonymised(where: _Where, horizon: Horizon) -> str:
+    """The condition under which an attempt is shown anonymised; empty where none is."""
+    before_ms = horizon.anonymised_before_ms
+    return f"at_ms < {where.bind(before_ms, 'Int64')}" if before_ms else ""
+
+
+def _shown_columns(where: _Where, horizon: Horizon) -> str:
+    return _columns(_is_anonymised(where, horizon))
+
+
+def _grouped(where: _Where, by: GroupBy, horizon: Horizon) -> tuple[str, str]:
+    if by is GroupBy.IP:
+        return column("ip", anonymised=_is_anonymised(where, horizon)), _GROUP[by][1]
+    return _GROUP[by]
+
+
 def _where(cdn: int, search: AttemptFilter, horizon: Horizon) -> _Where:
     where = _Where()
     where.compare("cdn", "=", cdn, "Int64")
@@ -180,6 +214,8 @@ def _where(cdn: int, search: AttemptFilter, horizon: Horizon) -> _Where:
     where.compare("pass", "=", search.password, "String")
     where.compare("user", "=", search.user, "String")
     _add_net(where, "ip", search.ip)
+    if search.ip is not None and is_finer(search.ip):
+        where.compare("at_ms", ">=", horizon.anonymised_before_ms or None, "Int64")
     _add_name(where, "app", search.app)
     _add_name(where, "video", search.video)
     if search.accepted is not None:

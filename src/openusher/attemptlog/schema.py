@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from openusher.attemptlog.base import COLUMNS
+from openusher.model.anonymity import DROPPED, IPV4_BITS, IPV6_BITS
 from openusher.model.block import BLOCK_ROWS_MAX, Block
 
 DATABASE = "usher"
@@ -116,6 +117,14 @@ _EVERY_INSERT: dict[str, int | str] = {
 }
 
 
+# The net that is left of an address, and whether there is more left of an attempt; see model/anonymity.py.
+NET = (
+    "tupleElement(IPv6CIDRToRange(ip, if(ip >= toIPv6('::ffff:0.0.0.0') AND ip <= toIPv6('::ffff:255.255.255.255'), "
+    f"{IPV4_BITS}, {IPV6_BITS})), 1)"
+)
+IS_PLAIN = " OR ".join((*(f"{name} != ''" for name in DROPPED), f"ip != {NET}"))
+
+
 def _assignments(settings: dict[str, int | str]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in settings.items())
 
@@ -194,3 +203,14 @@ def remove_statement(upto: int, *, table: str, partition: str, is_whole: bool) -
         # By default the engine drops no partition of more than 50 GB.
         return f"{head} DROP PARTITION ID '{partition}' SETTINGS max_partition_size_to_drop = 0"
     return f"{head} DELETE IN PARTITION ID '{partition}' WHERE block <= {upto:d} SETTINGS mutations_sync = 0"
+
+
+def anonymise_statement(upto: int, *, table: str, partition: str) -> str:
+    """What writes the attempts of blocks up to `upto` in a partition as they are shown; also behind its back."""
+    assert table in TABLES
+    assert partition.isdecimal()
+    dropped = ", ".join(f"{name} = ''" for name in DROPPED)
+    return (
+        f"ALTER TABLE {DATABASE}.{table} UPDATE ip = {NET}, {dropped} IN PARTITION ID '{partition}' "
+        f"WHERE block <= {upto:d} AND ({IS_PLAIN}) SETTINGS mutations_sync = 0"
+    )

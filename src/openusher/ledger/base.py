@@ -148,6 +148,7 @@ class LedgerStats(msgspec.Struct, frozen=True, kw_only=True):
     """Where the ledger stands. Ids and block numbers are the last ones given out; times are unix milliseconds.
 
     Attempts from before `kept_from_ms` are forgotten; 0: none is. The log need not hold blocks up to `released_block`.
+    Those from before `anonymised_before_ms` are anonymised; the digests of blocks up to `anonymised_block` are so too.
     """
 
     incarnation: int
@@ -159,6 +160,8 @@ class LedgerStats(msgspec.Struct, frozen=True, kw_only=True):
     clock_ms: int
     kept_from_ms: int
     released_block: int
+    anonymised_before_ms: int
+    anonymised_block: int
 
 
 class LedgerTally(msgspec.Struct, kw_only=True):
@@ -339,6 +342,25 @@ class Ledger(Protocol):
 
     async def release_blocks(self, *, upto: int) -> None:
         """From here on the log need hold none of the blocks up to `upto`. All their attempts are forgotten."""
+        ...
+
+    async def anonymise(self, *, before_ms: int) -> None:
+        """From here on every answer shows attempts from before `before_ms` anonymised (model/anonymity.py), and no new
+        one is from before it. As with `forget`, an earlier `before_ms` changes nothing."""
+        ...
+
+    async def anonymise_rows(self, *, limit: int) -> int:
+        """Write up to `limit` rows of such attempts as they are shown; returns how many there were. Not while blocks
+        are made."""
+        ...
+
+    async def anonymise_blocks(self, digests: dict[int, str]) -> None:
+        """From here on these are the digests of shipped blocks, all of whose attempts are anonymised, as are all blocks
+        before the last of them."""
+        ...
+
+    async def anonymise_sessions(self, *, before_ms: int, limit: int) -> int:
+        """Anonymise up to `limit` sessions that ended before `before_ms`; returns how many there were."""
         ...
 
     async def next_block(self, *, now_ms: int) -> Block | None:

@@ -162,8 +162,14 @@ class Mending:
                 continue
             await log.remove_block(block.number, table=table)
             await log.insert(block, rows, table=table)
-            if await log.held(block.number, table=table) == _expected(block):
+            if await self._held(log, block, table=table) == _expected(block):
                 self._mended(wrong, block, f"put back from {source.name}")
+
+    async def _held(self, log: MendedLog, block: Block, *, table: str) -> Held | None:
+        """What the log has of it, in the form of which the ledger has the digest. A backup may have another."""
+        anonymised_upto = (await self._ledger.stats()).anonymised_block
+        held = await log.held_between(block.number, block.number, table=table, anonymised_upto=anonymised_upto)
+        return held.get(block.number)
 
     def _mended(self, wrong: dict[int, Block], block: Block, how: str) -> None:
         del wrong[block.number]

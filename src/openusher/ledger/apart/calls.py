@@ -134,6 +134,20 @@ class LedgerCalls(ABC):
     async def release_blocks(self, *, upto: int) -> None:
         await self._ask("release_blocks", upto=upto)
 
+    async def anonymise(self, *, before_ms: int) -> None:
+        await self._ask("anonymise", before_ms=before_ms)
+
+    async def anonymise_rows(self, *, limit: int) -> int:
+        changed: int = await self._ask("anonymise_rows", limit=limit)
+        return changed
+
+    async def anonymise_blocks(self, digests: dict[int, str]) -> None:
+        await self._ask("anonymise_blocks", digests=digests)
+
+    async def anonymise_sessions(self, *, before_ms: int, limit: int) -> int:
+        changed: int = await self._ask("anonymise_sessions", before_ms=before_ms, limit=limit)
+        return changed
+
     async def next_block(self, *, now_ms: int) -> Block | None:
         block: Block | None = await self._ask("next_block", now_ms=now_ms)
         return block

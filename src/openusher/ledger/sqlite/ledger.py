@@ -55,7 +55,8 @@ _STATS = """
 SELECT incarnation, last_attempt, last_block,
   (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
   last_attempt - max(shipped_attempt, forgotten_attempt),
-  (SELECT at_ms FROM attempts WHERE id > shipped_attempt ORDER BY id LIMIT 1), clock_ms, kept_from_ms, released_block
+  (SELECT at_ms FROM attempts WHERE id > shipped_attempt ORDER BY id LIMIT 1), clock_ms, kept_from_ms, released_block,
+  anonymised_before_ms, anonymised_block
 FROM node
 """
 # How long a search of the ledger may take before it is broken off, in seconds.
@@ -261,6 +262,24 @@ class SqliteLedger:
 
     async def release_blocks(self, *, upto: int) -> None:
         await self._writer.write(lambda connection: retention.release_blocks(connection, upto=upto))
+
+    async def anonymise(self, *, before_ms: int) -> None:
+        await self._writer.write(
+            lambda connection: retention.anonymise(connection, before_ms=before_ms), clock_ms=before_ms
+        )
+
+    async def anonymise_rows(self, *, limit: int) -> int:
+        if not await self._readers.ask(retention.has_plain_rows):
+            return 0
+        return await self._writer.write(lambda connection: retention.anonymise_rows(connection, limit=limit))
+
+    async def anonymise_blocks(self, digests: dict[int, str]) -> None:
+        await self._writer.write(lambda connection: retention.anonymise_blocks(connection, digests))
+
+    async def anonymise_sessions(self, *, before_ms: int, limit: int) -> int:
+        return await self._writer.write(
+            lambda connection: retention.anonymise_sessions(connection, before_ms=before_ms, limit=limit)
+        )
 
     async def next_block(self, *, now_ms: int) -> Block | None:
         open_block = await self._readers.ask(blocks.oldest_unshipped)

@@ -15,8 +15,9 @@ import apsw
 import msgspec
 
 from openusher.ledger.base import PendingAttempts, PendingCount, PendingGroups, PendingRows
-from openusher.ledger.sqlite.blocks import JSON_ROW
+from openusher.ledger.sqlite.retention import IS_ANONYMISED, SHOWN_IP, SHOWN_ROW
 from openusher.model.address import NOT_SAID, Net
+from openusher.model.anonymity import is_finer
 from openusher.model.attempt import user_of
 from openusher.model.block import Horizon, attempt_of
 from openusher.model.pattern import Pattern
@@ -36,7 +37,7 @@ _Found = tuple[list[Group], int, int]
 _MAPPED_LOW, _MAPPED_HIGH = 0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF
 
 _HORIZON = """
-SELECT max(shipped_attempt, forgotten_attempt), kept_from_ms,
+SELECT max(shipped_attempt, forgotten_attempt), kept_from_ms, anonymised_before_ms,
   (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
   (SELECT json_group_array(number) FROM blocks WHERE NOT shipped) FROM node
 """
@@ -53,7 +54,7 @@ _GROUP_EXPRESSIONS = {
     GroupBy.USER: "user",
     GroupBy.APP: "app",
     GroupBy.VIDEO: "video",
-    GroupBy.IP: "hex(ip)",
+    GroupBy.IP: SHOWN_IP,
     GroupBy.REASON: "reason",
     GroupBy.SUCCESS: "reason = ''",
     GroupBy.SERVER_IP: "hex(server_ip)",
@@ -150,7 +151,7 @@ def newest_pending(
     where, values = _where(cdn, search, indexed=indexed)
     source = f"{_source(search, indexed=indexed)} WHERE {where}"
     window = f"""
-    SELECT json_group_array(json_array({JSON_ROW}) ORDER BY id DESC) FROM (
+    SELECT json_group_array(json_array({SHOWN_ROW}) ORDER BY id DESC) FROM (
       SELECT * FROM {source} ORDER BY id DESC LIMIT ? OFFSET ?)
     """
     with connection:
@@ -168,7 +169,7 @@ def oldest_pending(
     # One lower bound of the id: with two the engine may begin at the lower one, and read all that was paged before.
     where, values = _where(cdn, msgspec.structs.replace(search, after_id=None), indexed=indexed)
     page = f"""
-    SELECT json_group_array(json_array({JSON_ROW}) ORDER BY id) FROM (
+    SELECT json_group_array(json_array({SHOWN_ROW}) ORDER BY id) FROM (
       SELECT * FROM {_source(search, indexed=indexed)} WHERE {where} ORDER BY id LIMIT ?)
     """
     with connection:
@@ -179,9 +180,10 @@ def oldest_pending(
 
 def _horizon(connection: apsw.Connection) -> tuple[int, Horizon]:
     """The id behind which attempts pend, and what the log must be asked for."""
-    pending_after, from_ms, upto, unshipped = next(connection.execute(_HORIZON))
+    pending_after, from_ms, anonymised_before_ms, upto, unshipped = next(connection.execute(_HORIZON))
     but = [number for number in msgspec.json.decode(unshipped, type=list[int]) if number <= upto]
-    return pending_after, Horizon(upto=upto, but=tuple(but), from_ms=from_ms)
+    horizon = Horizon(upto=upto, but=tuple(but), from_ms=from_ms, anonymised_before_ms=anonymised_before_ms)
+    return pending_after, horizon
 
 
 def _one(connection: apsw.Connection, statement: str, values: tuple[Any, ...]) -> Any:
@@ -235,6 +237,8 @@ def _conditions(search: AttemptFilter) -> list[tuple[str, tuple[Any, ...]]]:
     found.extend(_name_condition("app", search.app))
     found.extend(_name_condition("video", search.video))
     found.extend(_net_condition("ip", search.ip))
+    if search.ip is not None and is_finer(search.ip):
+        found.append((f"NOT {IS_ANONYMISED}", ()))
     found.extend(_net_condition("server_ip", search.server_ip))
     if search.server_ip is not None and search.server_ip.holds(NOT_SAID):
         found.append(("server_ip <> ?", (_bytes(NOT_SAID),)))
