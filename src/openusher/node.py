@@ -81,6 +81,8 @@ async def open_node(
         usher = _assemble(settings, seams.around_ledger(ledger), attempt_log, seams)
         try:
             await usher.start(ships=ships)
+            if ships:
+                await usher.staging.clear_left_over()
             watch = asyncio.get_running_loop().create_task(_watch_disk(settings.data, settings.free_bytes_min, usher))
             try:
                 yield usher

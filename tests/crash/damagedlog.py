@@ -14,7 +14,7 @@ from openusher.attemptlog.embedded import open_embedded_log
 from openusher.attemptlog.embedded.client import EmbeddedEngine
 from openusher.attemptlog.engine import Lane, Statement
 from openusher.attemptlog.schema import DATABASE, TABLES
-from openusher.backup.making import make_backup
+from openusher.backup.making import Versions, make_backup
 from openusher.backup.staging import Staging
 from openusher.errors import CountUnavailable
 from openusher.ledger.base import Decide, NewAccount
@@ -81,7 +81,13 @@ async def _fill(data: Path, backups: Path) -> None:
 async def _back_up(ledger: SqliteLedger, log: object, shipper: Shipper, data: Path, backups: Path) -> None:
     staging = Staging(ledger, shipper._log, shipper, data=data, free_bytes_min=0)
     staged = await staging.begin()
-    make_backup(backups, staged, data=data, usher="0", schema=schema_version(), progress=lambda size: None)
+    make_backup(
+        backups,
+        staged,
+        data=data,
+        by=Versions(usher="0", engine="", schema=schema_version()),
+        progress=lambda size: None,
+    )
     await staging.end()
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from openusher.attemptlog.base import Frozen
 from openusher.attemptlog.plainlist import PlainListLog
-from openusher.backup.files import make_folders
-from openusher.backup.making import find_damage, locked, make_backup, prepare_directory, prune
+from openusher.backup.files import locked, make_folders
+from openusher.backup.making import Versions, find_damage, make_backup, prepare_directory, prune
 from openusher.backup.manifest import MANIFEST, Cut, backup_folders, find_backup, read_backup
 from openusher.backup.restoring import copy_backup, new_folder
 from openusher.backup.staging import STAGE_FOLDER, Staged, Staging
@@ -52,7 +52,9 @@ def _staged(data: Path, parts: dict[str, dict[str, str]], *, ledger: str = "ledg
 
 
 def _make(directory: Path, staged: Staged, data: Path) -> tuple[Path, int]:
-    made = make_backup(directory, staged, data=data, usher="0.1.0", schema=schema_version(), progress=_nothing)
+    made = make_backup(
+        directory, staged, data=data, by=Versions(usher="0.1.0", engine="", schema=schema_version()), progress=_nothing
+    )
     return made.backup.folder, made.new_bytes
 
 
@@ -303,3 +305,20 @@ async def test_a_backup_that_is_ended_while_it_is_made_ready_leaves_nothing(data
 
     assert has_begun
     assert os.listdir(data) == ["ledger.db"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_node_clears_what_a_killed_backup_left_and_not_what_one_still_copies(data: Path) -> None:
+    ledger, log = await SqliteLedger.open(data / "ledger.db"), _FrozenList()
+    shipper = Shipper(ledger, log, rows_min=1, age_s_max=1, wall_ms=lambda: NOON_MS)
+    staging = Staging(ledger, log, shipper, data=data, free_bytes_min=0)
+    await staging.begin()
+    with locked(data):
+        await staging.clear_left_over()
+        kept = (data / STAGE_FOLDER / "ledger.db").exists()
+    await staging.clear_left_over()
+    await ledger.close()
+
+    assert kept
+    assert sorted(os.listdir(data)) == ["backup.lock", "ledger.db"]

@@ -1,18 +1,39 @@
-"""Copies and links of files, digested and synced."""
+"""Copies and links of files, digested and synced; and the lock of those who make them."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from openusher.backup.manifest import StoredFile
+from openusher.errors import SetupError
 
 _CHUNK_BYTES = 1024 * 1024
+_LOCK_FILE = "backup.lock"
 
 # Told how many bytes were dealt with since it was called last.
 Progress = Callable[[int], None]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Be the only one who makes a backup of, or into, `folder`. Raises SetupError."""
+    try:
+        lock = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SetupError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupError(f"{folder}: another backup is under way there; wait for it") from None
+        yield
+    finally:
+        os.close(lock)
 
 
 def copy_file(source: Path, target: Path, *, progress: Progress) -> StoredFile:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -34,11 +31,18 @@ from openusher.backup.manifest import (
 from openusher.backup.staging import Staged
 from openusher.errors import SetupError
 
-_LOCK_FILE = "backup.lock"
 # The engine writes it last in a part's folder: names, sizes and hashes of all that is large there.
 _PART_CHECKSUMS = "checksums.txt"
 # What checksums.txt does not speak of is far smaller.
 _SMALL_BYTES = 64 * 1024
+
+
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the node that is backed up."""
+
+    usher: str
+    engine: str
+    schema: int
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -46,23 +50,6 @@ class Made(msgspec.Struct, frozen=True):
 
     backup: Backup
     new_bytes: int
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Be the only one who makes a backup of, or into, `folder`. Raises SetupError."""
-    try:
-        lock = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise SetupError(f"{folder}: cannot be written: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SetupError(f"{folder}: another backup is under way there; wait for it") from None
-        yield
-    finally:
-        os.close(lock)
 
 
 def prepare_directory(directory: Path, *, data: Path) -> None:
@@ -84,7 +71,7 @@ def size_of(staged: Staged, *, data: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def make_backup(directory: Path, staged: Staged, *, data: Path, usher: str, schema: int, progress: Progress) -> Made:
+def make_backup(directory: Path, staged: Staged, *, data: Path, by: Versions, progress: Progress) -> Made:
     """Make a backup in `directory` of what is staged in `data`; it is there whole, synced, or not at all.
 
     Raises OSError; what was copied by then goes with the next backup.
@@ -99,8 +86,9 @@ def make_backup(directory: Path, staged: Staged, *, data: Path, usher: str, sche
         making.add(place, data / source)
     manifest = Manifest(
         made_at=time.strftime("%Y-%m-%d %H:%M:%S", made_at),
-        usher=usher,
-        schema=schema,
+        usher=by.usher,
+        engine=by.engine,
+        schema=by.schema,
         incarnation=staged.incarnation,
         cut=staged.cut,
         files=making.files,

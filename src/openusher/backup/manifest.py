@@ -50,6 +50,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: Annotated[int, msgspec.Meta(ge=1)] = _FORMAT
     made_at: str
     usher: str
+    # Of the attempt log, as far as it is known; an older one may not read a newer one's files.
+    engine: str = ""
     schema: int
     incarnation: int
     cut: Cut

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from openusher.attemptlog.base import AttemptLog
+from openusher.backup.files import locked
 from openusher.backup.manifest import LEDGER, LOG, Cut
-from openusher.errors import LedgerUnavailable
+from openusher.errors import LedgerUnavailable, SetupError
 from openusher.ledger.base import Ledger
 from openusher.ledger.folder import LEDGER_FILE, LOG_FOLDER
 from openusher.shipper import Shipper
@@ -32,7 +34,7 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Staging:
-    """One for a node. Only one backup at a time: whoever asks holds the lock of making.py."""
+    """One for a node. Only one backup at a time: whoever asks holds the data folder's lock for that (files.py)."""
 
     def __init__(
         self, ledger: Ledger, attempt_log: AttemptLog, shipper: Shipper, *, data: Path, free_bytes_min: int
@@ -81,6 +83,13 @@ class Staging:
         """Let go of all that is staged, also for a backup that was broken off; one being made ready is waited for."""
         async with self._changing:
             await self._clear()
+
+    async def clear_left_over(self) -> None:
+        """Let go of what a backup has left that was killed: a copy of the ledger, and files that merges have replaced.
+        One that goes on, beside a node that was started again meanwhile, keeps it."""
+        if (self._data / STAGE_FOLDER).exists():
+            with suppress(SetupError), locked(self._data):
+                await self.end()
 
     async def _clear(self) -> None:
         await asyncio.to_thread(shutil.rmtree, self._data / STAGE_FOLDER, ignore_errors=True)

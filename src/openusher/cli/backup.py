@@ -97,7 +97,8 @@ def _verify(directory: Path, *, as_json: bool) -> None:
 
 
 async def _back_up(settings: Settings, directory: Path, *, keep: int, as_json: bool) -> None:
-    from openusher.backup.making import locked, make_backup, prepare_directory, prune, size_of
+    from openusher.backup.files import locked
+    from openusher.backup.making import Versions, make_backup, prepare_directory, prune, size_of
     from openusher.backup.staging import Staged
 
     began = time.monotonic()
@@ -117,8 +118,7 @@ async def _back_up(settings: Settings, directory: Path, *, keep: int, as_json: b
                         directory,
                         staged,
                         data=settings.data,
-                        usher=answer["usher"],
-                        schema=answer["schema"],
+                        by=msgspec.convert(answer["versions"], Versions),
                         progress=progress,
                     )
             finally:
@@ -146,6 +146,7 @@ def _told(manifest: Any) -> dict[str, Any]:
     return {
         "made_at": manifest.made_at,
         "usher": manifest.usher,
+        "engine": manifest.engine,
         "schema": manifest.schema,
         "cut": msgspec.to_builtins(manifest.cut),
         "bytes": manifest.size,

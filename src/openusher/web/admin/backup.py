@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
@@ -19,13 +21,20 @@ def routes(usher: Usher) -> list[Route]:
     return [route("POST", "/backup", backup.begin), route("DELETE", "/backup", backup.end)]
 
 
+def _engine_version() -> str:
+    with suppress(PackageNotFoundError):
+        return f"chdb-core {version('chdb-core')}"
+    return ""
+
+
 class _Backup:
     def __init__(self, usher: Usher) -> None:
         self._usher = usher
 
     async def begin(self, request: Request) -> dict[str, Any]:
         staged = await self._usher.staging.begin()
-        return {"usher": __version__, "schema": schema_version(), "staged": msgspec.to_builtins(staged)}
+        versions = {"usher": __version__, "engine": _engine_version(), "schema": schema_version()}
+        return {"versions": versions, "staged": msgspec.to_builtins(staged)}
 
     async def end(self, request: Request) -> dict[str, Any]:
         await self._usher.staging.end()
