@@ -34,6 +34,8 @@ def open_writer(file: Path, *, demo: bool = False, vfs: str | None = None) -> ap
         raise SetupError(f"SQLite {apsw.sqlite_lib_version()} can lose writes; install apsw 3.54 or newer")
     is_new = not file.exists()
     try:
+        if not is_new:
+            _refuse_what_is_not_ours(file, vfs=vfs)
         connection = apsw.Connection(str(file), vfs=vfs)
         if is_new:
             file.chmod(0o600)
@@ -44,6 +46,23 @@ def open_writer(file: Path, *, demo: bool = False, vfs: str | None = None) -> ap
     except apsw.Error as error:
         raise SetupError(f"{file}: cannot open the ledger: {error}") from error
     return connection
+
+
+def _refuse_what_is_not_ours(file: Path, *, vfs: str | None) -> None:
+    """Raises SetupError for a newer version's ledger or another program's database, and leaves it as it is: whoever
+    opens a file to write moves its WAL into it when he closes it."""
+    connection = open_reader(file, vfs=vfs)
+    try:
+        have, application = int(connection.pragma("user_version")), int(connection.pragma("application_id"))
+    finally:
+        connection.close()
+    if application not in (0, APPLICATION_ID) or (application == 0 and have):
+        raise SetupError(f"{file} is a database of another program; name another data folder")
+    if have > schema_version():
+        raise SetupError(
+            f"{file} was written by a newer Usher (schema {have}, this one knows {schema_version()}); "
+            "install that version again"
+        )
 
 
 def reopen_writer(file: Path, *, incarnation: int, vfs: str | None = None) -> apsw.Connection:
@@ -157,15 +176,7 @@ def _migrations() -> list[tuple[str, str]]:
 
 def _migrate(connection: apsw.Connection, file: Path, *, demo: bool) -> None:
     have = int(connection.pragma("user_version"))
-    application = int(connection.pragma("application_id"))
-    if application not in (0, APPLICATION_ID) or (application == 0 and have):
-        raise SetupError(f"{file} is a database of another program; name another data folder")
     migrations = _migrations()
-    if have > len(migrations):
-        raise SetupError(
-            f"{file} was written by a newer Usher (schema {have}, this one knows {len(migrations)}); "
-            "install that version again"
-        )
     if 0 < have < len(migrations):
         _copy_beside(connection, file, have)
     for number, (_, statements) in enumerate(migrations[have:], start=have + 1):
