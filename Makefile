@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup docs lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup docs wheel deb lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -43,6 +43,14 @@ bench-followup: $(TESTREADY)
 docs: $(TESTREADY)
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs site
 	@echo "The pages are in site/index.html"
+
+# The wheel, into dist/.
+wheel: $(TESTREADY)
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
+
+# The Debian package, into dist/, with the versions that .venv has: they are the ones that were tested.
+deb: $(TESTREADY)
+	@$(BIN)/python packaging/deb/build.py
 
 lint: $(TESTREADY)
 	@$(BIN)/ruff check

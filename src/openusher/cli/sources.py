@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource, TomlConfigSettingsSource
 
 from openusher.errors import SetupError
@@ -138,9 +137,9 @@ def _configuration(given: Mapping[str, _Given], faults: list[str]) -> Configurat
     return Configuration(settings, {name: given.get(name, default).place for name in operator_settings()})
 
 
-def _fault(problem: ErrorDetails, given: Mapping[str, _Given]) -> str:
+def _fault(problem: Mapping[str, Any], given: Mapping[str, _Given]) -> str:
     """pydantic's finding as one of ours: the place and setting, what was given, what is taken."""
-    own_words = problem["msg"].removeprefix("Value error, ")
+    own_words: str = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
         return own_words
     name = str(problem["loc"][0])
