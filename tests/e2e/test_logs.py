@@ -113,7 +113,7 @@ def test_a_terminal_gets_lines_for_people(tmp_path: Path) -> None:
     os.close(ours)
 
     plain = re.sub(r"\x1b\[\d*m", "", said.decode())
-    assert re.search(r"^\S+Z \[info *\] node.started +process='door' version=", plain, re.MULTILINE)
+    assert re.search(r"^\S+Z \[info *\] node.started +process=door version=", plain, re.MULTILINE)
     assert "\x1b[" in said.decode()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_while_it_opens_the_engine_is_passed_on(events: list[dict[str, Any]]) -> None:
     Heard().hear(b"Code: 1. broken part (CORRUPTED_DATA)\n")
 
-    assert events == [{"event": "log.said", "said": "Code: 1. broken part (CORRUPTED_DATA)"}]
+    assert events == [{"event": "log.said", "process": "log", "said": "Code: 1. broken part (CORRUPTED_DATA)"}]
 
 
 def test_once_it_works_only_names_are_passed_on_that_are_known_beforehand(events: list[dict[str, Any]]) -> None:
@@ -48,7 +49,7 @@ def test_once_it_works_only_names_are_passed_on_that_are_known_beforehand(events
     heard.be_ready()
     heard.hear(FATAL + b"\nnothing of note\n")
 
-    assert events == [{"event": "log.said", "names": "CORRUPTED_DATA, SIGSEGV"}]
+    assert events == [{"event": "log.said", "process": "log", "names": "CORRUPTED_DATA, SIGSEGV"}]
 
 
 def test_its_own_events_are_passed_on_as_they_are(events: list[dict[str, Any]]) -> None:
@@ -71,7 +72,11 @@ def test_lines_are_told_wherever_they_are_cut(pieces: list[bytes]) -> None:
 
 def test_a_line_without_an_end_takes_little_memory() -> None:
     heard = Heard()
-    for _ in range(1_000):
+    tracemalloc.start()
+    for _ in range(200):
         heard.hear(b"x" * 10_000)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
 
     assert len(heard.text()) == 32_768
+    assert peak < 500_000

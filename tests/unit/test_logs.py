@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openusher.errors import Busy
@@ -81,6 +81,7 @@ def test_a_line_says_when_what_and_by_which_process(log: structlog.stdlib.BoundL
 
 
 @pytest.mark.parametrize("console", [False, True], ids=["json", "console"])
+@settings(deadline=None)
 @given(text=st.one_of(st.just(INJECTED), st.text(max_size=30)))
 def test_a_line_is_one_line_whatever_stands_in_it(text: str, console: bool) -> None:
     with Written(console=console) as written:

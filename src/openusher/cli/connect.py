@@ -63,9 +63,12 @@ async def _client_of_own_node(settings: Settings, *, create: bool, with_log: boo
     import httpx
 
     from openusher.cli.inprocess import AppTransport
+    from openusher.logs import LogForm, log_to_stderr
     from openusher.node import open_node
     from openusher.web.admin import admin_app
 
+    # For whoever has typed the command.
+    log_to_stderr(LogForm("console", "warning"), process="usher")
     try:
         async with open_node(settings, create=create, with_log=with_log, ships=False) as usher:
             transport = AppTransport(admin_app(usher))

@@ -61,7 +61,7 @@ def log_to_stderr(form: LogForm, *, process: str) -> None:
     handler.setFormatter(line_formatter(process=process, console=is_console, colours=is_terminal))
     handler.addFilter(FewOfEach(event_log()))
     # Libraries only warn: below that they tell of each request, with URLs and headers.
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.captureWarnings(True)
     _OURS.setLevel(form.level.upper())
     # What these warn of is what a stranger sends, a line for each, which `http.answered` tells.

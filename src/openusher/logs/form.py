@@ -28,8 +28,6 @@ def line_formatter(*, process: str, console: bool, colours: bool) -> logging.For
             sort_keys=False,
             timestamp_key="time",
             pad_event_to=_EVENT_WIDTH,
-            # Quoted, so that no value can look like the next field.
-            repr_native_str=True,
             # The usual one shows the values of variables.
             exception_formatter=structlog.dev.plain_traceback,
         )

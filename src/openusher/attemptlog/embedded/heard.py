@@ -61,11 +61,11 @@ class Heard:
             return
         text = line.decode(errors="replace")
         if not self._is_ready:
-            log.warning("log.said", said=text.strip())
+            log.warning("log.said", process="log", said=text.strip())
             return
         names = sorted(_NAMES.intersection(_WORD.findall(text)))
         if names:
-            log.warning("log.said", names=", ".join(names))
+            log.warning("log.said", process="log", names=", ".join(names))
 
 
 def _own_event(line: bytes) -> dict[str, Any] | None:
