@@ -9,7 +9,6 @@ them good is one small commit.
 from __future__ import annotations
 
 import asyncio
-import logging
 from array import array
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ import msgspec
 
 from openusher.errors import Busy, CallerError, InvalidParameter, StoreError
 from openusher.ledger.base import ImportedTickets, Ledger
+from openusher.logs import event_log
 from openusher.model.ticket import Ticket
 from openusher.sevu.sold import read_line, read_sold_ticket
 
@@ -35,7 +35,7 @@ _DROPPED_TICKETS = 1_000
 _DROP_AGAIN_S = 1.0
 _GIVEN_CHARACTERS_MAX = 60
 
-log = logging.getLogger(__name__)
+log = event_log()
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +106,7 @@ class Importing:
                     await self._drop()
                 return
             except StoreError as error:
-                log.warning("import.not_dropped: %s", error)
+                log.warning("import.not_dropped", error=error)
                 await asyncio.sleep(_DROP_AGAIN_S)
 
     async def _drop(self) -> None:
