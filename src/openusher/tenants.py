@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 _READ_AGAIN_TIMES = 5
 _READ_AGAIN_S = 0.1
+# How often it is written which API keys are in use.
+_KEY_USES_S = 60.0
 _KEY_ALPHABET = string.ascii_uppercase + string.digits
 
 log = event_log()
@@ -173,6 +175,15 @@ class Tenants(ABC):
     def key_has_signed(self, key: ApiKey) -> None:
         """Note that it is in use; see `write_key_uses`."""
         self._key_used_s[key.api_key] = self._token_clock_ms() // 1_000
+
+    async def write_key_uses_on(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(_KEY_USES_S)
+            try:
+                await self.write_key_uses()
+            except StoreError as error:
+                log.warning("key_uses.not_written", error=error)
 
     async def write_key_uses(self) -> None:
         """Keep what was noted since the last time. Raises StoreError: it is noted yet."""

@@ -47,8 +47,6 @@ from openusher.watching import Watching
 _CLOCK_AHEAD_S_MAX = 60
 # Between two tries at ending sessions that nobody may ask about any more.
 _END_AGAIN_S = 1.0
-# How often it is written which API keys are in use.
-_KEY_USES_S = 60.0
 
 log = event_log()
 
@@ -134,7 +132,7 @@ class Usher(Tenants):
         self.watching.book.sign_with(self._directory.cookie_keys)
         await self.watching.load(clock_ms=clock_ms, now_ms=self.clock_ms)
         self.watching.start()
-        self.watching.run(self._write_key_uses_on())
+        self.watching.run(self.write_key_uses_on())
         self.watching.run(self.importing.drop_on())
         if self._refused():
             self.watching.run(self._end_refused_on())
@@ -152,14 +150,6 @@ class Usher(Tenants):
                 closing.push_async_callback(part.close)
             with contextlib.suppress(StoreError):
                 await self.write_key_uses()
-
-    async def _write_key_uses_on(self) -> None:
-        while True:
-            await asyncio.sleep(_KEY_USES_S)
-            try:
-                await self.write_key_uses()
-            except StoreError as error:
-                log.warning("key_uses.not_written", error=error)
 
     # What time it is
 

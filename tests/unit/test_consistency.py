@@ -58,9 +58,9 @@ class ReadLate(PlainListLog):
             await self._ledger.commit_batch([Decide(request(1, video=video))], now_ms=NOON_MS)
             await make_shipper(self._ledger, self).ship_next()
 
-    async def all_held(self, *, table: str) -> dict[int, Held]:
+    async def all_held(self, *, table: str, anonymised_upto: int = 0) -> dict[int, Held]:
         await self._ship("b")
-        held = await super().all_held(table=table)
+        held = await super().all_held(table=table, anonymised_upto=anonymised_upto)
         await self._ship("cd")
         return held
 
