@@ -13,11 +13,10 @@ from msgspec.structs import replace
 from openusher.attemptlog.base import AttemptLog
 from openusher.backup.staging import Staging
 from openusher.connecting import Connecting
-from openusher.consistency import REPAIR, find_broken_parts, find_log_faults
+from openusher.consistency import check_log
 from openusher.errors import (
     Busy,
     CommitUnknown,
-    LogDamaged,
     LogUnavailable,
     StoreError,
     UnknownTicket,
@@ -364,15 +363,7 @@ class Usher(Tenants):
         """What is wrong with ledger and log, a sentence each with its repair; empty when all is sound."""
         faults = await self._ledger.check(quick=quick)
         faults.extend(filter(None, [self.clock_fault()]))
-        if self._log.ships:
-            try:
-                if not quick:
-                    faults.extend(str(fault) for fault in await find_broken_parts(self._log))
-                found = await find_log_faults(self._ledger, self._log, quick=quick)
-                faults.extend(str(fault) for fault in found)
-            except LogDamaged as error:
-                faults.append(f"the attempt log cannot be read: {error}; {REPAIR}")
-        return faults
+        return [*faults, *(await check_log(self._ledger, self._log, quick=quick))]
 
     async def check_ready(self) -> None:
         """Return if decisions can be made and counts given; raise the StoreError that says why not."""
