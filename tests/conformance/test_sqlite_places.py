@@ -171,6 +171,27 @@ async def test_a_search_whose_asker_has_gone_is_broken_off() -> None:
     await readers.close()
 
 
+async def test_closing_waits_for_one_read_aside_whose_asker_has_gone(tmp_path: Path) -> None:
+    opened: list[apsw.Connection] = []
+
+    def connect() -> apsw.Connection:
+        opened.append(apsw.Connection(str(tmp_path / "some.db")))
+        return opened[-1]
+
+    readers = Readers(connect, seconds_max=60)
+    endless = _Endless()
+    reading = asyncio.create_task(readers.ask_aside(endless))
+    await endless.be_begun()
+    reading.cancel()
+    await asyncio.wait([reading])
+    async with asyncio.timeout(_SOON_S):
+        await readers.close()
+
+    # Or SQLite would keep its write-ahead log, and the next to open the file had another one open beside it.
+    with pytest.raises(apsw.ConnectionClosedError):
+        opened[0].pragma("schema_version")
+
+
 async def test_closing_breaks_off_what_is_being_read() -> None:
     readers = _readers()
     endless = _Endless()
