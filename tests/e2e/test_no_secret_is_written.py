@@ -118,6 +118,25 @@ class Busy:
         for options in ({"control": [f"http://user:{GUESS}@ /"]}, {GUESS: ["x"]}, {"publish_password": [""]}):
             made = admin.post(f"/accounts/{self.account.cdn}/edges", json={"kind": "srs", "options": options})
             assert made.status_code == 400
+        self._administer_tickets(admin, f"/accounts/{self.account.cdn}")
+
+    def _administer_tickets(self, admin: httpx.Client, account: str) -> None:
+        """Tickets sold elsewhere, found and revoked; attempts; and mistakes with them."""
+        sold = {"key": "k", "pass": PASS, "app": "*", "video": "*", "ip": "auto", "uses": 0}
+        good = json.dumps({**sold, "expire_date": "2035-01-01 00:00:00", "active": 1})
+        for file in (f"{good}\n{GUESS}\n", json.dumps({**sold, GUESS: GUESS}), good.replace(PASS, GUESS * 100), good):
+            assert admin.post(f"{account}/tickets/import", content=file.encode()).status_code == 200
+        for path, body in (
+            ("tickets/list", {"user": "user1"}),
+            ("tickets/list", {GUESS: GUESS}),
+            ("tickets/status", {"key": GUESS}),
+            ("tickets/revoke", {"key": "k"}),
+            ("tickets", {"pass": PASS, "ip": GUESS}),
+            ("attempts/count", {"pass": PASS}),
+            ("attempts/list", {"pass": PASS, GUESS: GUESS}),
+            ("kick", {"key": GUESS}),
+        ):
+            assert admin.post(f"{account}/{path}", json=body).status_code < 500
 
     def command(self, connection: Connection) -> None:
         """Commands, right and wrong."""
