@@ -32,7 +32,7 @@ from openusher.model.limits import INTEGER_MAX
 from openusher.model.session import SESSION_LIMITS, EndedBy, Session, SessionFilter, SessionLimits, Watched
 from openusher.model.ticket import NewTicket, Ticket, TicketFilter
 from openusher.pulse import Pulse
-from openusher.reaper import Reaper, ReapStep
+from openusher.reaper import Ages, Reaper, ReapStep
 from openusher.searching import COUNT_WAIT_S_MAX, Searching
 from openusher.sessionbook import Live, SessionBook
 from openusher.sevu.dates import format_instant
@@ -69,8 +69,7 @@ class Usher(Tenants):
         wall_ms: Callable[[], int],
         session_limits: SessionLimits = SESSION_LIMITS,
         count_wait_s_max: float = COUNT_WAIT_S_MAX,
-        keep_days: int = 0,
-        anonymise_days: int = 0,
+        ages: Ages = Ages(),  # noqa: B008
         on_reap: Callable[[ReapStep], None] = lambda step: None,
     ) -> None:
         super().__init__(ledger, clock_ms=lambda: self.clock_ms)
@@ -86,8 +85,7 @@ class Usher(Tenants):
             ledger,
             attempt_log,
             shipper,
-            keep_days=keep_days,
-            anonymise_days=anonymise_days,
+            ages=ages,
             answered=self.searching.answered,
             wall_ms=wall_ms,
             on_step=on_reap,

@@ -19,7 +19,7 @@ from openusher.model.address import parse_address, parse_net
 from openusher.model.anonymity import anonymised
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter
-from openusher.reaper import DAY_MS, TrustedClock
+from openusher.reaper import DAY_MS, Ages, TrustedClock
 from openusher.shipper import Shipper
 from openusher.usher import Usher
 from tests.conformance.asking import NOON_MS, new_account, request
@@ -76,8 +76,7 @@ def node(
         gate,
         shipper,
         wall_ms=lambda: wall_ms,
-        keep_days=keep_days,
-        anonymise_days=anonymise_days,
+        ages=Ages(keep_days=keep_days, anonymise_days=anonymise_days),
     )
 
 
