@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -34,8 +35,11 @@ class AwayLog(PlainListLog):
 
     away = 0
     loses_a_row = False
+    hangs = False
 
     async def rows(self, *arguments: object, **named: object) -> bytes:
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.away:
             self.away -= 1
             raise LogUnavailable("away")
@@ -153,3 +157,33 @@ async def test_a_node_that_stops_ends_its_exports_with_a_word(node: Node) -> Non
     node.exporting.close()
     with pytest.raises(Busy, match="stopping"):
         await anext(pages)
+
+
+async def test_a_node_that_stops_waits_for_no_page(node: Node) -> None:
+    await node.decide(8)
+    await node.usher.shipper.ship_all()
+    node.log.hangs = True
+    cut = await node.exporting.cut(1, EVERYTHING)
+    waiting = [asyncio.ensure_future(anext(node.exporting.rows(1, EVERYTHING, cut))) for _ in range(2)]
+    await asyncio.wait(waiting, timeout=0.1)
+    node.exporting.close()
+    ended = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+
+    assert [str(error) for error in ended] == ["the node is stopping; export again"] * 2
+
+
+async def test_a_large_page_comes_in_pieces_of_whole_rows_until_the_node_stops(node: Node) -> None:
+    for _ in range(300):
+        await node.usher.authorize(request(1, pageurl="é" * 1_000))
+    await node.usher.shipper.ship_all()
+    cut = await node.exporting.cut(1, EVERYTHING)
+    pieces = [piece async for piece in node.exporting.rows(1, EVERYTHING, cut)]
+
+    assert len(pieces) == 3
+    assert all(piece.endswith(b"]\n") and len(piece) < 300_000 for piece in pieces)
+    assert [number for piece in pieces for number in ids(piece)] == list(range(1, 301))
+    ending = node.exporting.rows(1, EVERYTHING, cut)
+    assert await anext(ending) == pieces[0]
+    node.exporting.close()
+    with pytest.raises(Busy, match="stopping"):
+        await anext(ending)
