@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from openusher.errors import NotAuthorised
-from openusher.ledger.sqlite import SqliteLedger
+from openusher.ledger.sqlite import SqliteLedger, imports, tickets
 from openusher.model.account import ApiKey, Secret
 from openusher.model.ticket import Ticket
 from tests.conformance.asking import new_account
@@ -78,6 +78,20 @@ async def _dropping(file: Path, *, before: str = "") -> int:
             await ledger.add_api_key(ApiKey(api_key="KEY7", cdn=7, secret=Secret("x")))
         await ledger.close()
     return taken
+
+
+@pytest.mark.parametrize(("statement", "values"), [(imports._UNFINISHED, (1,)), (tickets._COUNT, (1,))])
+async def test_the_tickets_of_files_that_are_not_done_are_found_by_where_they_begin(
+    statement: str, values: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Left to itself SQLite makes an index of all tickets that there are, each time."""
+    await (await SqliteLedger.open(tmp_path / "ledger.db")).close()
+    connection = apsw.Connection(str(tmp_path / "ledger.db"))
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)]
+    connection.close()
+
+    assert "SEARCH tickets USING INTEGER PRIMARY KEY (rowid>?)" in plan
+    assert not any("AUTOMATIC" in step for step in plan)
 
 
 async def test_tickets_are_dropped_without_a_look_at_the_sessions_that_have_been(tmp_path: Path) -> None:
