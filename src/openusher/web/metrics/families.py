@@ -231,13 +231,13 @@ PENDING_OLDEST = _gauge(
 SHIP_LAG = _gauge(
     "usher_ship_lag_seconds",
     "For how long the oldest pending attempt should have been shipped by now.",
-    "A few seconds are usual while much is shipped. If it only climbs, read the log for shipper.waits.",
+    "A few seconds are usual while much is shipped. If it only climbs, read the log for shipper.waited.",
     needs_log=True,
 )
 IN_FLIGHT = _gauge(
     "usher_blocks_in_flight",
     "Blocks that are on their way from ledger to log.",
-    "1 for minutes: the log does not take it; read the node's log for shipper.waits.",
+    "1 for minutes: the log does not take it; read the node's log for shipper.waited.",
     needs_log=True,
 )
 SHIP_SECONDS = _histogram(
@@ -255,7 +255,7 @@ SHIPPED = _counter(
 SHIP_RETRIES = _counter(
     "usher_ship_retries_total",
     "How often shipping failed and was put off.",
-    "Some are usual while the log's process starts again. Else read the node's log for shipper.waits.",
+    "Some are usual while the log's process starts again. Else read the node's log for shipper.waited.",
     needs_log=True,
 )
 SHIPPING_STOPPED = _gauge(
