@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from openusher.attemptlog.base import AttemptLog, Held
+from openusher.errors import LogDamaged
 from openusher.ledger.base import Ledger
 from openusher.model.block import Block
 
@@ -61,6 +62,21 @@ async def _blocks_and_anonymised(ledger: Ledger) -> tuple[list[Block], int]:
         blocks = await ledger.blocks()
         if (await ledger.stats()).anonymised_block == anonymised_upto:
             return blocks, anonymised_upto
+
+
+async def check_log(ledger: Ledger, attempt_log: AttemptLog, *, quick: bool) -> list[str]:
+    """What is wrong with the log, its files included unless `quick`, a sentence each with its repair. Raises
+    LogUnavailable and the ledger's errors."""
+    if not attempt_log.ships:
+        return []
+    faults: list[LogFault] = []
+    try:
+        if not quick:
+            faults.extend(await find_broken_parts(attempt_log))
+        faults.extend(await find_log_faults(ledger, attempt_log, quick=quick))
+    except LogDamaged as error:
+        faults.append(LogFault(f"the attempt log cannot be read: {error}", REPAIR))
+    return [str(fault) for fault in faults]
 
 
 async def find_broken_parts(attempt_log: AttemptLog) -> list[LogFault]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,10 +17,14 @@ from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter
 from openusher.searching import Searching
 
+T = TypeVar("T")
+
 # Of the ledger at a time: a few milliseconds of one of its readers, and less than a megabyte of usual attempts.
 PENDING_ROWS = 2_000
 # Rather than begin anew after minutes, an export waits for a log process that was restarted.
 _LOG_WAIT_S_MAX = 60.0
+_PIECE_BYTES = 256 * 1024
+_STOPPING = "the node is stopping; export again"
 
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,11 +46,11 @@ class Exporting:
         self._searching = searching
         self._pending_rows = pending_rows
         self._page = asyncio.Lock()
-        self._is_closing = False
+        self._closing = asyncio.Event()
 
     def close(self) -> None:
-        """End exports under way at their next page: they take minutes, and a node that stops has seconds."""
-        self._is_closing = True
+        """End exports under way: they take minutes, and a node that stops has seconds."""
+        self._closing.set()
 
     async def cut(self, cdn: int, search: AttemptFilter) -> Cut:
         """Now, as a moment to export as of. Raises as a count."""
@@ -53,15 +59,19 @@ class Exporting:
         return Cut(last_id=last_id, attempts=await self._searching.count(cdn, _upto(search, last_id)))
 
     async def rows(self, cdn: int, search: AttemptFilter, cut: Cut) -> AsyncGenerator[bytes, None]:
-        """The matching attempts up to `cut`, some thousands at a time, as `AttemptLog.rows` gives them.
+        """The matching attempts up to `cut`, some at a time, in the form in which `AttemptLog.rows` gives them.
 
-        Raises CountUnavailable when they cannot all be read, and when they are not as many as were counted.
+        Raises CountUnavailable when they cannot all be read, and when they are not as many as were counted; Busy when
+        the node stops meanwhile.
         """
         read = 0
         async with aclosing(self._pages(cdn, _upto(search, cut.last_id))) as pages:
             async for page in pages:
-                read += page.count(b"\n")
-                yield page
+                for piece in _pieces(page):
+                    if self._closing.is_set():
+                        raise Busy(_STOPPING)
+                    read += piece.count(b"\n")
+                    yield piece
         if read != cut.attempts:
             raise CountUnavailable(
                 f"{read} attempts were found of the {cut.attempts} that were counted at the start; "
@@ -72,8 +82,7 @@ class Exporting:
         left = search
         in_log = Horizon(upto=0)
         while True:
-            async with self._turn():
-                pending = await self._ledger.oldest_pending(cdn, left, limit=self._pending_rows)
+            pending = await self._read(partial(self._ledger.oldest_pending, cdn, left, limit=self._pending_rows))
             # Both are of one moment: what is not pending by then, because it was shipped since the last look, is in
             # the log within this horizon, and all of it is older than what pends.
             if pending.horizon != in_log:
@@ -88,15 +97,14 @@ class Exporting:
             left = msgspec.structs.replace(left, after_id=msgspec.json.decode(pending.rows[-1])[0])
 
     async def _pages_of_log(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> AsyncGenerator[bytes, None]:
-        async with self._turn():
-            nothing: Sequence[Span] = ()
-            spans = await self._searching.from_log(
+        nothing: Sequence[Span] = ()
+        spans = await self._read(
+            lambda: self._searching.from_log(
                 horizon, lambda: self._log.spans(cdn, search, horizon), empty=nothing, wait_s_max=_LOG_WAIT_S_MAX
             )
+        )
         for span in spans:
-            async with self._turn():
-                page = await self._page_of(cdn, search, horizon, span)
-            yield page
+            yield await self._read(partial(self._page_of, cdn, search, horizon, span))
 
     async def _page_of(self, cdn: int, search: AttemptFilter, horizon: Horizon, span: Span) -> bytes:
         page = await self._searching.from_log(
@@ -109,12 +117,28 @@ class Exporting:
             raise CountUnavailable("the attempt log gave other attempts than it counted; export again")
         return page
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _read(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """The answer to `ask`, in turn with other exports. Raises Busy when the node stops meanwhile."""
+        loop = asyncio.get_running_loop()
         async with self._page:
-            if self._is_closing:
-                raise Busy("the node is stopping")
-            yield
+            reading, stopping = loop.create_task(ask()), loop.create_task(self._closing.wait())
+            try:
+                await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not reading.done():
+                    raise Busy(_STOPPING)
+                return await reading
+            finally:
+                reading.cancel()
+                stopping.cancel()
+
+
+def _pieces(page: bytes) -> Iterator[bytes]:
+    """Whole rows of a page. Sent at once, tens of megabytes would hold up whoever else is answered."""
+    begin = 0
+    while begin < len(page):
+        end = page.find(b"\n", begin + _PIECE_BYTES) + 1 or len(page)
+        yield page[begin:end]
+        begin = end
 
 
 def _upto(search: AttemptFilter, last_id: int) -> AttemptFilter:

@@ -22,7 +22,7 @@ from openusher.ledger.sqlite import SqliteLedger
 from openusher.logs import event_log
 from openusher.model.account import is_published
 from openusher.model.session import SessionLimits
-from openusher.reaper import ReapStep
+from openusher.reaper import Ages, ReapStep
 from openusher.settings import LogKind, Settings
 from openusher.shipper import Shipper, Step
 from openusher.usher import Usher, wall_ms
@@ -129,8 +129,7 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         shipper,
         wall_ms=wall_ms,
         session_limits=limits,
-        keep_days=settings.keep_days,
-        anonymise_days=settings.anonymise_days,
+        ages=Ages(keep_days=settings.keep_days, anonymise_days=settings.anonymise_days),
         on_reap=seams.on_reap,
     )
     usher.staging = Staging(ledger, attempt_log, shipper, data=settings.data, free_bytes_min=settings.free_bytes_min)

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
+import msgspec
+
 from openusher.attemptlog.base import AttemptLog
 from openusher.errors import LogDamaged, StoreError
 from openusher.ledger.base import Ledger
@@ -49,8 +51,15 @@ class ReapStep(StrEnum):
     REWRITTEN = "rewritten"
 
 
+class Ages(msgspec.Struct, frozen=True, kw_only=True):
+    """For how many days attempts are kept, and for how many whole; 0: for ever."""
+
+    keep_days: int = 0
+    anonymise_days: int = 0
+
+
 class Reaper:
-    """One for a ledger. Keeps attempts for `keep_days` days, and whole for `anonymise_days`, to the hour; 0: for ever.
+    """One for a ledger. Keeps attempts as `ages` says, to the hour.
 
     `answered` returns once every question that was asked before it was called has its answer.
     """
@@ -61,8 +70,7 @@ class Reaper:
         attempt_log: AttemptLog,
         shipper: Shipper,
         *,
-        keep_days: int,
-        anonymise_days: int,
+        ages: Ages,
         answered: Callable[[], Awaitable[None]],
         wall_ms: Callable[[], int],
         on_step: Callable[[ReapStep], None] = lambda step: None,
@@ -70,8 +78,8 @@ class Reaper:
         self._ledger = ledger
         self._log = attempt_log
         self._shipper = shipper
-        self._keep_ms = keep_days * DAY_MS
-        self._whole_ms = anonymise_days * DAY_MS
+        self._keep_ms = ages.keep_days * DAY_MS
+        self._whole_ms = ages.anonymise_days * DAY_MS
         self._answered = answered
         self._clock = TrustedClock(wall_ms, last_ms=ledger.clock_ms)
         self._on_step = on_step

@@ -13,11 +13,10 @@ from msgspec.structs import replace
 from openusher.attemptlog.base import AttemptLog
 from openusher.backup.staging import Staging
 from openusher.connecting import Connecting
-from openusher.consistency import REPAIR, find_broken_parts, find_log_faults
+from openusher.consistency import check_log
 from openusher.errors import (
     Busy,
     CommitUnknown,
-    LogDamaged,
     LogUnavailable,
     StoreError,
     UnknownTicket,
@@ -33,7 +32,7 @@ from openusher.model.limits import INTEGER_MAX
 from openusher.model.session import SESSION_LIMITS, EndedBy, Session, SessionFilter, SessionLimits, Watched
 from openusher.model.ticket import NewTicket, Ticket, TicketFilter
 from openusher.pulse import Pulse
-from openusher.reaper import Reaper, ReapStep
+from openusher.reaper import Ages, Reaper, ReapStep
 from openusher.searching import COUNT_WAIT_S_MAX, Searching
 from openusher.sessionbook import Live, SessionBook
 from openusher.sevu.dates import format_instant
@@ -70,8 +69,7 @@ class Usher(Tenants):
         wall_ms: Callable[[], int],
         session_limits: SessionLimits = SESSION_LIMITS,
         count_wait_s_max: float = COUNT_WAIT_S_MAX,
-        keep_days: int = 0,
-        anonymise_days: int = 0,
+        ages: Ages = Ages(),  # noqa: B008
         on_reap: Callable[[ReapStep], None] = lambda step: None,
     ) -> None:
         super().__init__(ledger, clock_ms=lambda: self.clock_ms)
@@ -87,8 +85,7 @@ class Usher(Tenants):
             ledger,
             attempt_log,
             shipper,
-            keep_days=keep_days,
-            anonymise_days=anonymise_days,
+            ages=ages,
             answered=self.searching.answered,
             wall_ms=wall_ms,
             on_step=on_reap,
@@ -364,15 +361,7 @@ class Usher(Tenants):
         """What is wrong with ledger and log, a sentence each with its repair; empty when all is sound."""
         faults = await self._ledger.check(quick=quick)
         faults.extend(filter(None, [self.clock_fault()]))
-        if self._log.ships:
-            try:
-                if not quick:
-                    faults.extend(str(fault) for fault in await find_broken_parts(self._log))
-                found = await find_log_faults(self._ledger, self._log, quick=quick)
-                faults.extend(str(fault) for fault in found)
-            except LogDamaged as error:
-                faults.append(f"the attempt log cannot be read: {error}; {REPAIR}")
-        return faults
+        return [*faults, *(await check_log(self._ledger, self._log, quick=quick))]
 
     async def check_ready(self) -> None:
         """Return if decisions can be made and counts given; raise the StoreError that says why not."""

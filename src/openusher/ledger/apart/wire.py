@@ -54,7 +54,7 @@ class Failure(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
     kind: str
     text: str
-    fields: dict[str, str | int]
+    fields: dict[str, str | int | bool]
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -29,7 +29,7 @@ SELECT json_group_array(number) FROM (
 """
 _FINISH = "UPDATE imports SET done_s = ? WHERE number = ? AND done_s = 0"
 _UNFINISHED = """
-SELECT tickets.number FROM imports CROSS JOIN tickets
+SELECT tickets.number FROM imports CROSS JOIN tickets NOT INDEXED
 ON tickets.number >= first_ticket AND tickets.import = imports.number
 WHERE done_s = 0 LIMIT ?
 """

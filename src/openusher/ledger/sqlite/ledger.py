@@ -204,7 +204,10 @@ class SqliteLedger:
         # Asked at each start and mostly for nothing: no commit is owed then.
         if not await self._readers.ask(imports.has_unfinished):
             return 0
-        return await self._writer.write(lambda connection: imports.drop_unfinished(connection, limit=limit))
+        # Nobody ever saw them. All sessions that there have been would be looked through for each.
+        return await self._writer.write(
+            lambda connection: imports.drop_unfinished(connection, limit=limit), unreferenced=True
+        )
 
     async def count_tickets(self, cdn: int) -> int:
         return await self._readers.search(cdn, lambda connection: tickets.count_tickets(connection, cdn))

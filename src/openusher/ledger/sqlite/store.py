@@ -52,6 +52,8 @@ def _refuse_what_is_not_ours(file: Path, *, vfs: str | None) -> None:
     """Raises SetupError for a newer version's ledger or another program's database, and leaves it as it is: whoever
     opens a file to write moves its WAL into it when he closes it."""
     connection = open_reader(file, vfs=vfs)
+    # It could not, but would try.
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     try:
         have, application = int(connection.pragma("user_version")), int(connection.pragma("application_id"))
     finally:

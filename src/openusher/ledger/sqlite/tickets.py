@@ -14,7 +14,7 @@ from openusher.model.ticket import Ticket, TicketFilter, TicketState
 # All of them but those of imports that are not done, which are not there to anybody.
 _COUNT = """
 SELECT (SELECT count(*) FROM tickets WHERE cdn = ?1)
-  - (SELECT count(*) FROM imports CROSS JOIN tickets
+  - (SELECT count(*) FROM imports CROSS JOIN tickets NOT INDEXED
      ON tickets.number >= first_ticket AND tickets.import = imports.number
      WHERE done_s = 0 AND imports.cdn = ?1)
 """

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -105,14 +105,20 @@ class Writer:
 
         self._thread.submit(run)
 
-    async def write(self, statements: Callable[[apsw.Connection], T], *, clock_ms: int = 0) -> T:
-        """Run `statements` and commit them, durably, on their own. The clock is `clock_ms` from then on, or later."""
+    async def write(
+        self, statements: Callable[[apsw.Connection], T], *, clock_ms: int = 0, unreferenced: bool = False
+    ) -> T:
+        """Run `statements` and commit them, durably, on their own. The clock is `clock_ms` from then on, or later.
+
+        With `unreferenced` nothing refers to the rows that they delete, and it is not looked for.
+        """
 
         def commit_statements() -> T:
-            with self._transaction():
-                result = statements(self._connection)
-                counters = self._number_commit(self.counters, now_ms=clock_ms)
-            self._commit(counters)
+            with self._without_foreign_keys() if unreferenced else nullcontext():
+                with self._transaction():
+                    result = statements(self._connection)
+                    counters = self._number_commit(self.counters, now_ms=clock_ms)
+                self._commit(counters)
             return result
 
         return await self._write(lambda: self._tried(commit_statements))
@@ -257,6 +263,16 @@ class Writer:
             if isinstance(error, apsw.Error) and not isinstance(error, _CONTENT_ERRORS):
                 raise LedgerUnavailable(f"the ledger could not be written: {type(error).__name__}") from error
             raise
+
+    @contextmanager
+    def _without_foreign_keys(self) -> Iterator[None]:
+        self._connection.pragma("foreign_keys", False)
+        try:
+            yield
+        finally:
+            # One that does not take it is broken, and opened anew with them.
+            with suppress(apsw.Error):
+                self._connection.pragma("foreign_keys", True)
 
     def _roll_back(self) -> None:
         try:

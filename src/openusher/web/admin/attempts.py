@@ -25,9 +25,6 @@ from openusher.sevu.attempts import (
 from openusher.usher import Usher
 from openusher.web.admin.answering import known_cdn, known_cdn_of, line, parameters_of, route, stream
 
-# A page of an export is tens of megabytes. Sent at once it would hold up whoever else is answered.
-_PIECE_BYTES = 256 * 1024
-
 
 def routes(usher: Usher) -> list[Route]:
     attempts = _Attempts(usher)
@@ -69,7 +66,7 @@ class _Attempts:
         cdn = known_cdn_of(request, self._usher)
         search = within_ids(read_search(parameters, now_s=self._now_s), parameters)
         cut = await self._usher.exporting.cut(cdn, search)
-        return _pieces(cut, self._usher.exporting.rows(cdn, search, cut))
+        return _lines_of(cut, self._usher.exporting.rows(cdn, search, cut))
 
     async def tail(self, request: Request) -> AsyncGenerator[bytes, None]:
         """The filters of sevu.errorlog but times and numbers; without a `cdn`, of all accounts. First a line that says
@@ -95,10 +92,9 @@ async def _lines_heard(usher: Usher, cdn: int | None, search: AttemptFilter) -> 
     yield line({"stopping": True})
 
 
-async def _pieces(cut: Cut, pages: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def _lines_of(cut: Cut, pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     yield line(cut)
-    async with aclosing(pages):
-        async for page in pages:
-            for begin in range(0, len(page), _PIECE_BYTES):
-                yield page[begin : begin + _PIECE_BYTES]
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
     yield line({"exported": cut.attempts})
