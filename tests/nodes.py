@@ -91,6 +91,11 @@ class Node:
         self.process.kill()
         self._end()
 
+    def end(self) -> None:
+        """Kill it where it still runs, or was ever started."""
+        if hasattr(self, "process"):
+            self._end()
+
     def _end(self) -> None:
         if self.process.poll() is None:
             self.process.kill()

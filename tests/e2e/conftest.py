@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -38,3 +40,16 @@ def account(node: Node, request: pytest.FixtureRequest) -> Account:
 def connection(node: Node) -> Iterator[Connection]:
     with node.connect() as connected:
         yield connected
+
+
+@pytest.fixture
+def new_node() -> Iterator[Callable[..., Node]]:
+    """Makes a node of a test's own, as `Node` does; it is ended with the test, however that goes."""
+    with contextlib.ExitStack() as ends:
+
+        def made(*arguments: Any, **named: Any) -> Node:
+            node = Node(*arguments, **named)
+            ends.callback(node.end)
+            return node
+
+        yield made

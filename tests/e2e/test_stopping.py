@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from tests.e2e.rawhttp import RawConnection, request
 from tests.nodes import Node, usher
 from tests.sevuclient import Account, Connection, signed_text
 
+NewNode = Callable[..., Node]
 GONE_S_MAX = 10.0
 CLIENTS = 16
 QUESTION = json.dumps({"app": "live", "video": "cam1", "ip": "192.0.2.1", "key": "k"}).encode()
@@ -30,10 +31,8 @@ def terminate(node: Node) -> float:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    started = Node(tmp_path / "data", "--log", "ledger").start()
-    yield started
-    started._end()
+def node(new_node: NewNode, tmp_path: Path) -> Node:
+    return new_node(tmp_path / "data", "--log", "ledger").start()
 
 
 class Client(threading.Thread):
@@ -125,10 +124,10 @@ def test_slow_senders_do_not_hold_it_up_and_are_told(node: Node) -> None:
 
 
 def test_a_count_under_way_that_hangs_is_answered_in_the_protocols_form(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_node: NewNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("USHER_COUNT_S_MAX", "60")
-    node = Node(tmp_path / "data", "--ship-rows", "1").start()
+    node = new_node(tmp_path / "data", "--ship-rows", "1").start()
     account = node.create_account("site")
     with node.connect() as connection:
         connection.authorize(account, key="k")

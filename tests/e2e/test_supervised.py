@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from tests.sevuclient import Account
 # As systemd starts a service: the sockets from descriptor 3 on, and their number for this process only. In bash, which
 # knows descriptors above 9.
 _HANDED_OVER = 'export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http; exec 3<&"$0" && exec "$@"'
+NewNode = Callable[..., Node]
 RATE_A_S = 1_000
 # Before the restart and after it; and in all, however long that takes.
 REQUESTS_BESIDE, REQUESTS_MAX = 1_000, 30_000
@@ -69,8 +70,8 @@ def said(supervisor: socket.socket) -> dict[str, str]:
     return dict(line.split("=", 1) for line in text.splitlines())
 
 
-def listener_node(data: Path, listening: socket.socket) -> Node:
-    return Node(data, "--log", "ledger", within=handed_over(listening), descriptors=(listening.fileno(),))
+def listener_node(new_node: NewNode, data: Path, listening: socket.socket) -> Node:
+    return new_node(data, "--log", "ledger", within=handed_over(listening), descriptors=(listening.fileno(),))
 
 
 # --- sockets --------------------------------------------------------------------------------------------------------
@@ -115,9 +116,9 @@ class Viewers:
 
 @pytest.mark.usefixtures("many_descriptors")
 def test_a_restart_under_load_refuses_nobody_and_nobody_waits_longer_than_it_takes(
-    tmp_path: Path, listening: socket.socket
+    new_node: NewNode, tmp_path: Path, listening: socket.socket
 ) -> None:
-    node = listener_node(tmp_path / "data", listening).start()
+    node = listener_node(new_node, tmp_path / "data", listening).start()
     account = node.create_account("site")
     viewers = Viewers(listening.getsockname()[1], account)
     asking = threading.Thread(target=lambda: asyncio.run(viewers.ask_all()))
@@ -142,21 +143,23 @@ def test_a_restart_under_load_refuses_nobody_and_nobody_waits_longer_than_it_tak
     assert node.stop() == 0
 
 
-def test_sockets_that_are_handed_over_are_for_this_process_only(tmp_path: Path, listening: socket.socket) -> None:
+def test_sockets_that_are_handed_over_are_for_this_process_only(
+    new_node: NewNode, tmp_path: Path, listening: socket.socket
+) -> None:
     """Its variables are those of another: a shell that was started by systemd, say."""
     settings = {"LISTEN_PID": "1", "LISTEN_FDS": "1"}
-    node = Node(tmp_path / "data", "--log", "ledger", settings=settings, descriptors=(listening.fileno(),)).start()
+    node = new_node(tmp_path / "data", "--log", "ledger", settings=settings, descriptors=(listening.fileno(),)).start()
     port = int(node.url.rpartition(":")[2])
     assert node.stop() == 0
 
     assert port != listening.getsockname()[1]
 
 
-def test_a_unix_socket_that_is_handed_over_is_answered_on(tmp_path: Path) -> None:
+def test_a_unix_socket_that_is_handed_over_is_answered_on(new_node: NewNode, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as asking:
         listening.bind(str(tmp_path / "http"))
         listening.listen()
-        node = listener_node(tmp_path / "data", listening).start()
+        node = listener_node(new_node, tmp_path / "data", listening).start()
         asking.connect(str(tmp_path / "http"))
         asking.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
         answer = asking.recv(1_000)
@@ -186,9 +189,11 @@ def test_what_is_handed_over_and_is_no_listening_socket_is_named(number: str, sa
 # --- how it stands --------------------------------------------------------------------------------------------------
 
 
-def test_a_supervisor_hears_when_a_node_answers_and_when_it_stops(tmp_path: Path, supervisor: socket.socket) -> None:
+def test_a_supervisor_hears_when_a_node_answers_and_when_it_stops(
+    new_node: NewNode, tmp_path: Path, supervisor: socket.socket
+) -> None:
     settings = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
-    node = Node(tmp_path / "data", "--log", "ledger", settings=settings).start()
+    node = new_node(tmp_path / "data", "--log", "ledger", settings=settings).start()
     ready = said(supervisor)
     process = node.child("ledger")
     assert process is not None
@@ -201,19 +206,19 @@ def test_a_supervisor_hears_when_a_node_answers_and_when_it_stops(tmp_path: Path
     assert b"NOTIFY_SOCKET" not in inherited
 
 
-def test_a_supervisor_without_a_file_hears_it_too(tmp_path: Path) -> None:
+def test_a_supervisor_without_a_file_hears_it_too(new_node: NewNode, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         name = f"usher-test-{os.getpid()}-{time.monotonic_ns()}"
         supervisor.bind(f"\0{name}")
         supervisor.settimeout(30)
-        node = Node(tmp_path / "data", "--log", "ledger", settings={"NOTIFY_SOCKET": f"@{name}"}).start()
+        node = new_node(tmp_path / "data", "--log", "ledger", settings={"NOTIFY_SOCKET": f"@{name}"}).start()
         assert said(supervisor)["READY"] == "1"
         assert node.stop() == 0
 
 
-def test_a_node_that_hangs_gives_no_sign_of_life(tmp_path: Path, supervisor: socket.socket) -> None:
+def test_a_node_that_hangs_gives_no_sign_of_life(new_node: NewNode, tmp_path: Path, supervisor: socket.socket) -> None:
     settings = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
-    node = Node(tmp_path / "data", "--log", "ledger", settings=settings).start()
+    node = new_node(tmp_path / "data", "--log", "ledger", settings=settings).start()
     signs, began = 0, time.monotonic()
     while signs < 10:
         signs += supervisor.recv(4_096) == b"WATCHDOG=1"
@@ -232,17 +237,19 @@ def test_a_node_that_hangs_gives_no_sign_of_life(tmp_path: Path, supervisor: soc
     assert 1.5 < spent_s < 4
 
 
-def test_a_watchdog_that_awaits_another_process_hears_nothing(tmp_path: Path, supervisor: socket.socket) -> None:
+def test_a_watchdog_that_awaits_another_process_hears_nothing(
+    new_node: NewNode, tmp_path: Path, supervisor: socket.socket
+) -> None:
     settings = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}
-    node = Node(tmp_path / "data", "--log", "ledger", settings=settings).start()
+    node = new_node(tmp_path / "data", "--log", "ledger", settings=settings).start()
     assert node.stop() == 0
 
     assert supervisor.recv(4_096).startswith(b"READY=1\n")
     assert supervisor.recv(4_096).startswith(b"STOPPING=1\n")
 
 
-def test_a_supervisor_that_is_gone_ends_no_node(tmp_path: Path) -> None:
-    node = Node(tmp_path / "data", "--log", "ledger", settings={"NOTIFY_SOCKET": str(tmp_path / "nobody")}).start()
+def test_a_supervisor_that_is_gone_ends_no_node(new_node: NewNode, tmp_path: Path) -> None:
+    node = new_node(tmp_path / "data", "--log", "ledger", settings={"NOTIFY_SOCKET": str(tmp_path / "nobody")}).start()
     connection = http.client.HTTPConnection("127.0.0.1", int(node.url.rpartition(":")[2]))
     connection.request("GET", "/readyz")
     assert connection.getresponse().status == 200

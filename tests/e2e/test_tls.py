@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,13 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.nodes import Node, usher
 from tests.servers.tls import Certificate, make_certificate
 
+NewNode = Callable[..., Node]
 _LOGGED_S_MAX = 20.0
 
 
 class Site:
     """A node with a certificate at two paths, its authority, and other certificates to put there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, new_node: NewNode) -> None:
         self.folder = folder
         self.authority = trustme.CA()
         self.trust = ssl.create_default_context()
@@ -37,7 +38,7 @@ class Site:
         self.cert, self.key = folder / "cert.pem", folder / "key.pem"
         self.put(self.issue())
         self.flags = ("--log", "ledger", "--tls-cert", str(self.cert), "--tls-key", str(self.key))
-        self.node = Node(folder / "data", *self.flags)
+        self.node = new_node(folder / "data", *self.flags)
 
     def issue(self) -> Certificate:
         folder = self.folder / f"issued-{time.monotonic_ns()}"
@@ -88,11 +89,10 @@ def status_of(connection: http.client.HTTPSConnection) -> int:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    opened = Site(tmp_path)
+def site(tmp_path: Path, new_node: NewNode) -> Site:
+    opened = Site(tmp_path, new_node)
     opened.node.start()
-    yield opened
-    opened.node._end()
+    return opened
 
 
 def test_a_question_is_answered_over_tls_on_the_short_way_too(site: Site) -> None:
@@ -158,8 +158,8 @@ def test_a_pair_that_is_none_is_refused_and_the_one_before_stays(site: Site) -> 
     assert "PRIVATE KEY" not in site.node.log_file.read_text()
 
 
-def test_a_node_with_a_wrong_pair_does_not_start_and_says_which_file(tmp_path: Path) -> None:
-    site = Site(tmp_path)
+def test_a_node_with_a_wrong_pair_does_not_start_and_says_which_file(new_node: NewNode, tmp_path: Path) -> None:
+    site = Site(tmp_path, new_node)
     site.key.write_bytes(site.issue().key.read_bytes())
     flags = ("serve", "--data", str(tmp_path / "data"), "--port", "0", *site.flags)
     mismatched, one_only = usher(*flags), usher(*flags[:-2])
@@ -172,9 +172,11 @@ def test_a_node_with_a_wrong_pair_does_not_start_and_says_which_file(tmp_path: P
     assert "are no certificate and its key" in judged.stdout
 
 
-def test_who_speaks_no_tls_or_does_not_speak_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_speaks_no_tls_or_does_not_speak_is_cut_off(
+    new_node: NewNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("USHER_REQUEST_S_MAX", "1")
-    site = Site(tmp_path)
+    site = Site(tmp_path, new_node)
     site.node.start()
     port = int(site.node.url.rpartition(":")[2])
     with (
@@ -200,12 +202,14 @@ def test_sigterm_ends_a_node_with_open_tls_connections_in_time(site: Site) -> No
     assert time.monotonic() - began < 10
 
 
-def test_a_supervisor_hears_of_the_reload(tmp_path: Path) -> None:
-    site = Site(tmp_path)
+def test_a_supervisor_hears_of_the_reload(new_node: NewNode, tmp_path: Path) -> None:
+    site = Site(tmp_path, new_node)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
         supervisor.bind(str(tmp_path / "notify"))
         supervisor.settimeout(30)
-        site.node = Node(tmp_path / "data", *site.flags, settings={"NOTIFY_SOCKET": str(tmp_path / "notify")}).start()
+        site.node = new_node(
+            tmp_path / "data", *site.flags, settings={"NOTIFY_SOCKET": str(tmp_path / "notify")}
+        ).start()
         assert supervisor.recv(1_000).startswith(b"READY=1\n")
         site.hang_up("tls.reloaded")
         assert supervisor.recv(1_000).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
@@ -213,8 +217,8 @@ def test_a_supervisor_hears_of_the_reload(tmp_path: Path) -> None:
         assert site.node.stop() == 0
 
 
-def test_sighup_ends_no_node_without_tls(tmp_path: Path) -> None:
-    site = Site(tmp_path)
-    site.node = Node(tmp_path / "data", "--log", "ledger").start()
+def test_sighup_ends_no_node_without_tls(new_node: NewNode, tmp_path: Path) -> None:
+    site = Site(tmp_path, new_node)
+    site.node = new_node(tmp_path / "data", "--log", "ledger").start()
     site.hang_up("node.not_reloaded")
     assert site.node.stop() == 0

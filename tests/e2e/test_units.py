@@ -37,7 +37,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     trace = ("strace", "-f", "-qq", "--seccomp-bpf", "-y", "-e", watched, "-e", "signal=none", "-s", "4096", "-o")
     started = Node(tmp_path / "data", "--ship-rows", "1", within=(*trace, str(tmp_path / "trace"), *SANDBOX)).start()
     yield started
-    started._end()
+    started.end()
 
 
 def unit_value(unit: str, directive: str) -> str:
