@@ -9,11 +9,16 @@ from collections import defaultdict
 from collections.abc import Callable, Generator
 
 import pytest
+from hypothesis import settings
 
 # The settings of a node that this machine may really run are none of a test's.
 os.environ["USHER_CONFIG"] = ""
 
 Promise = Callable[..., None]
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("usher", deadline=None)
+settings.load_profile("usher")
 
 # Among a test's properties, which come back from the process that ran it.
 _TRIED, _NOT_KEPT = "promise tried", "promise not kept"
