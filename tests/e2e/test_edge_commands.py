@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +85,26 @@ def test_what_has_to_change_on_the_server_is_printed(node: Node, account: Accoun
     assert (here_only.stdout, "stays as it is" in here_only.stderr) == ("", True)
     assert (shown["name"], shown["options"]) == ("films", {"root": "/srv/b", "path": "/{app}/{video}.m3u8"})
     assert made["token"] not in moved.stdout + moved.stderr + json.dumps(shown)
+
+
+def typed(node: Node, answer: str, *arguments: str) -> int:
+    """The exit status of a command whose question somebody answers at a terminal."""
+    keyboard, terminal = pty.openpty()
+    command = [sys.executable, "-m", "openusher", "edge", *arguments, "--data", str(node.data)]
+    with subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asking:
+        os.close(terminal)
+        os.write(keyboard, f"{answer}\n".encode())
+        _, asked = asking.communicate(timeout=60)
+    os.close(keyboard)
+    assert "Revoke it? [y/N]" in asked
+    return asking.returncode
+
+
+def test_at_a_terminal_what_cannot_be_undone_is_asked(node: Node, account: Account) -> None:
+    made = done(node, "create", str(account.cdn), "--kind", "generic", "--name", "asked about")
+    statuses = [(typed(node, answer, "revoke", str(made["edge"])), asks(node, made["token"])) for answer in ("n", "y")]
+
+    assert statuses == [(Exit.NO, 200), (Exit.DONE, 401)]
 
 
 @pytest.mark.parametrize(
