@@ -84,6 +84,8 @@ class Reaper:
         self._clock = TrustedClock(wall_ms, last_ms=ledger.clock_ms)
         self._on_step = on_step
         self._kept_from_ms = self._anonymised_before_ms = 0
+        # Up to when ended sessions are known to be anonymised.
+        self._sessions_before_ms = 0
         # The log's start for which, and until when, there is nothing to be written anew.
         self._rewritten = (-1, 0.0)
         self._task: asyncio.Task[None] | None = None
@@ -108,6 +110,7 @@ class Reaper:
         while True:
             try:
                 await self._move_borders()
+                await self._anonymise_sessions()
                 await self._follow_borders()
             except Exception as error:
                 # Nobody awaits this task: whatever broke must be seen, and must not end it.
@@ -135,13 +138,18 @@ class Reaper:
         self._on_step(ReapStep.FORGOTTEN)
 
     async def anonymise(self, *, before_ms: int) -> None:
-        """From here on every answer has attempts from before `before_ms` anonymised; ended sessions soon after. Raises
-        the ledger's errors."""
+        """From here on every answer has attempts from before `before_ms` anonymised. Raises the ledger's errors."""
         await self._ledger.anonymise(before_ms=before_ms)
         log.info("attempts.anonymised", before=_shown(before_ms))
         self._on_step(ReapStep.ANONYMISED)
-        while await self._ledger.anonymise_sessions(before_ms=before_ms, limit=_WRITTEN_ROWS):
-            pass
+
+    async def _anonymise_sessions(self) -> None:
+        """Those that ended before; with no question waiting, since there may be a million."""
+        before_ms = self._anonymised_before_ms
+        if before_ms > self._sessions_before_ms:
+            while await self._ledger.anonymise_sessions(before_ms=before_ms, limit=_WRITTEN_ROWS):
+                pass
+            self._sessions_before_ms = before_ms
 
     async def _follow_borders(self) -> None:
         if self._log.ships:

@@ -73,6 +73,21 @@ def each_connection(prepare: Callable[[apsw.Connection], None]) -> Iterator[None
         apsw.connection_hooks.remove(prepare)
 
 
+class WriterSteps:
+    """Counts what the connections do that may write, in thousands of the engine's steps: decisions wait meanwhile.
+    `watch` is for `each_connection`."""
+
+    thousands = 0
+
+    def watch(self, connection: apsw.Connection) -> None:
+        if not connection.readonly("main"):
+            connection.set_progress_handler(self._count, 1_000)
+
+    def _count(self) -> bool:
+        self.thousands += 1
+        return False
+
+
 class SqliteBench:
     """SQLite beside a log, on a file system that fails on command."""
 

@@ -12,7 +12,7 @@ from openusher.ledger.sqlite import SqliteLedger, imports, tickets
 from openusher.model.account import ApiKey, Secret
 from openusher.model.ticket import Ticket
 from tests.conformance.asking import new_account
-from tests.conformance.ledgers import each_connection, tamper
+from tests.conformance.ledgers import WriterSteps, each_connection, tamper
 
 pytestmark = pytest.mark.anyio
 _TICKETS = 100
@@ -26,19 +26,6 @@ INSERT INTO sessions (number, id, cdn, edge, ticket, viewer, app, appinst, video
   started_ms, seen_ms, watched_ms, ended_ms, ended_by)
 SELECT i, 'id ' || i, 1, 1, 1, 'v', 'a', '', 'v', '/', zeroblob(16), 'player', i, 1, 1, 1, 5, 'stopped' FROM n;
 """
-
-
-class _Steps:
-    """Counts what all connections do, in thousands of the engine's steps."""
-
-    thousands = 0
-
-    def watch(self, connection: apsw.Connection) -> None:
-        connection.set_progress_handler(self._count, 1_000)
-
-    def _count(self) -> bool:
-        self.thousands += 1
-        return False
 
 
 def _sold(number: int) -> Ticket:
@@ -60,12 +47,12 @@ def _sold(number: int) -> Ticket:
 
 
 async def _dropping(file: Path, *, before: str = "") -> int:
-    """How many thousand steps it takes to drop a file's tickets from a ledger with what `before` writes."""
+    """How many thousand steps the writer takes to drop a file's tickets, of a ledger with what `before` writes."""
     ledger = await SqliteLedger.open(file)
     await ledger.create_account(new_account(1))
     await ledger.close()
     tamper(file, before)
-    steps = _Steps()
+    steps = WriterSteps()
     with each_connection(steps.watch):
         ledger = await SqliteLedger.open(file)
         number = await ledger.begin_import(1)

@@ -13,16 +13,17 @@ from openusher.attemptlog.plainlist import PlainListLog
 from openusher.consistency import REPAIR, find_log_faults
 from openusher.errors import LogDamaged
 from openusher.gate import Gate
-from openusher.ledger.base import Decide
+from openusher.ledger.base import Decide, EndSessions, Issue, Start
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.address import parse_address, parse_net
 from openusher.model.anonymity import anonymised
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter
+from openusher.model.session import EndedBy, SessionWish, Started
 from openusher.reaper import DAY_MS, Ages, TrustedClock
 from openusher.shipper import Shipper
 from openusher.usher import Usher
-from tests.conformance.asking import NOON_MS, new_account, request
+from tests.conformance.asking import NOON_MS, new_account, request, ticket
 
 pytestmark = pytest.mark.anyio
 EVERY = AttemptFilter()
@@ -232,3 +233,30 @@ def test_a_clock_that_jumps_ahead_is_not_trusted_for_an_hour() -> None:
 def test_a_node_that_was_away_for_days_waits_and_one_that_is_new_does_not() -> None:
     assert TrustedClock(lambda: NOON_MS, last_ms=NOON_MS - 2 * DAY_MS).now_ms() is None
     assert TrustedClock(lambda: NOON_MS, last_ms=0).now_ms() == NOON_MS
+
+
+@pytest.mark.parametrize("was_killed", [False, True])
+async def test_sessions_that_ended_before_are_anonymised_while_a_node_answers_also_after_a_kill(
+    ledger: SqliteLedger, was_killed: bool
+) -> None:
+    await ledger.commit_batch([Issue(ticket=ticket(1))], now_ms=NOON_MS - 5 * DAY_MS)
+    wish = SessionWish(id="s", base="v", resume_ms=HOUR_MS, idle_ms=1, hop_ms=1, hold_ms=1)
+    start = Start(request(1, user_agent="a player"), wish)
+    (started,) = await ledger.commit_batch([start], now_ms=NOON_MS)
+    assert isinstance(started, Started)
+    await ledger.commit_batch([EndSessions(numbers=[started.session.number], by=EndedBy.STOPPED)], now_ms=NOON_MS)
+    wall_ms = NOON_MS + 4 * DAY_MS
+    if was_killed:
+        # With the border committed, and nothing else.
+        await ledger.anonymise(before_ms=wall_ms - 3 * DAY_MS)
+    usher = node(ledger, PlainListLog(), anonymise_days=3, wall_ms=wall_ms)
+    usher.reaper._clock = TrustedClock(lambda: wall_ms, last_ms=wall_ms)
+    await usher.reaper.start()
+    agents = ["a player"]
+    async with asyncio.timeout(10):
+        while agents == ["a player"]:
+            await asyncio.sleep(0.01)
+            agents = [each.user_agent for each in (await ledger.ended_sessions(1, from_ms=0, limit=10)).sessions]
+    await usher.reaper.close()
+
+    assert agents == [""]

@@ -280,9 +280,13 @@ class SqliteLedger:
         await self._writer.write(lambda connection: retention.anonymise_blocks(connection, digests))
 
     async def anonymise_sessions(self, *, before_ms: int, limit: int) -> int:
-        return await self._writer.write(
-            lambda connection: retention.anonymise_sessions(connection, before_ms=before_ms, limit=limit)
+        # Not by the writer, which decides: there may be a million, nearly all of which are anonymised.
+        numbers = await self._readers.ask_aside(
+            lambda connection: retention.whole_sessions(connection, before_ms=before_ms, limit=limit)
         )
+        if not numbers:
+            return 0
+        return await self._writer.write(lambda connection: retention.anonymise_sessions(connection, numbers))
 
     async def next_block(self, *, now_ms: int) -> Block | None:
         open_block = await self._readers.ask(blocks.oldest_unshipped)

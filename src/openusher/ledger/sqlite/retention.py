@@ -4,6 +4,7 @@ attempts are anonymised."""
 from __future__ import annotations
 
 import apsw
+import msgspec
 
 from openusher.model.anonymity import DROPPED
 from openusher.model.block import COLUMNS
@@ -58,10 +59,12 @@ WHERE id > max(
     (SELECT coalesce(max(last_id), 0) FROM blocks WHERE NOT shipped), (SELECT anonymised_attempt FROM node))
   AND id <= ?"""
 # `viewer` is a digest of the address and more, which could be guessed; once a session has long ended, nothing asks it.
-_ANONYMISE_SESSIONS = f"""
-UPDATE sessions SET ip = unhex({_NET}), user_agent = '', viewer = '' WHERE number IN (
+_WHOLE_SESSIONS = """
+SELECT json_group_array(number) FROM (
   SELECT number FROM accounts CROSS JOIN sessions
   ON sessions.cdn = accounts.cdn AND ended_ms > 0 AND ended_ms < ? AND viewer <> '' LIMIT ?)"""
+_ANONYMISE_SESSIONS = f"""
+UPDATE sessions SET ip = unhex({_NET}), user_agent = '', viewer = '' WHERE number IN (SELECT value FROM json_each(?))"""
 
 
 def forget(connection: apsw.Connection, *, before_ms: int) -> None:
@@ -132,6 +135,12 @@ def anonymise_blocks(connection: apsw.Connection, digests: dict[int, str]) -> No
     connection.execute("UPDATE node SET anonymised_block = max(anonymised_block, ?)", (max(digests),))
 
 
-def anonymise_sessions(connection: apsw.Connection, *, before_ms: int, limit: int) -> int:
-    connection.execute(_ANONYMISE_SESSIONS, (before_ms, limit))
+def whole_sessions(connection: apsw.Connection, *, before_ms: int, limit: int) -> list[int]:
+    """The numbers of some that ended before and are still to be anonymised. Looks through all that ended before."""
+    ((numbers,),) = connection.execute(_WHOLE_SESSIONS, (before_ms, limit))
+    return msgspec.json.decode(numbers, type=list[int])
+
+
+def anonymise_sessions(connection: apsw.Connection, numbers: list[int]) -> int:
+    connection.execute(_ANONYMISE_SESSIONS, (msgspec.json.encode(numbers).decode(),))
     return connection.changes()
