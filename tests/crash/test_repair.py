@@ -52,7 +52,7 @@ def test_a_sound_log_needs_no_repair(data: Path) -> None:
     before = _content(data)
     status, told = _repair(data)
 
-    assert (status, told) == (0, {"unreadable": [], "mended": [], "lost": [], "kept_as": None})
+    assert (status, told) == (0, {"unreadable": [], "mended": [], "lost": [], "repaired": False, "kept_as": None})
     assert _content(data) == before
     _is_whole(data)
 
@@ -191,3 +191,11 @@ def test_what_only_a_restore_puts_right_is_refused_and_says_so(made: Path, data:
     assert status == 3
     assert any("from one backup" in said for said in told["lost"]), told
     assert _content(data / "log") == before
+
+
+def test_a_log_of_which_nothing_is_left_is_put_together_and_said_to_be_mended(made: Path, data: Path) -> None:
+    shutil.rmtree(data / "log")
+    done = usher("repair", "--data", str(data), "--yes", "--backups", str(made / "backups"))
+
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Repaired.")
+    _is_whole(data)

@@ -115,3 +115,12 @@ def test_the_name_that_a_command_once_had_still_does_it(data: Path, node: Node) 
         account.api_key,
         made["api_key"],
     }
+
+
+def test_what_becomes_of_an_account_is_told_to_programs_too(data: Path, node: Node) -> None:
+    account = node.create_account("told")
+
+    assert printed(data, "account", "disable", str(account.cdn)) == [
+        {"cdn": account.cdn, "active": False, "sessions_ended": 0}
+    ]
+    assert printed(data, "account", "enable", str(account.cdn)) == [{"cdn": account.cdn, "active": True}]

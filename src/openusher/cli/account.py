@@ -55,7 +55,7 @@ def create(
     err.print("Keep secret and edge_token: they are not shown again.")
 
 
-@app.command("list", epilog=EXITS)
+@app.command("list", short_help="List the accounts.", epilog=EXITS)
 def list_accounts(data: Data = None, as_json: AsJson = False) -> None:
     """List the accounts: cdn, name, and whether it is active.
 
@@ -93,25 +93,32 @@ def show(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
 
 
 @app.command("disable", short_help="Refuse an account everywhere.", epilog=EXITS)
-def disable(cdn: Cdn, data: Data = None) -> None:
+def disable(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
     """Refuse an account everywhere from now on: code 0001 at the API, status 401 at the door. The sessions of its
     viewers end, and what plays over a connection is dropped where it can be. What is recorded of it stays.
 
     \b
     Example: usher account disable 158
     """
-    ended = ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/disable")["sessions_ended"]
+    disabled = ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/disable")
+    if as_json:
+        print_json(disabled)
+        return
+    ended = disabled["sessions_ended"]
     out.print(f"Account {cdn} is disabled; {ended} session{'' if ended == 1 else 's'} ended.")
 
 
 @app.command("enable", epilog=EXITS)
-def enable(cdn: Cdn, data: Data = None) -> None:
+def enable(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
     """Let a disabled account in again.
 
     \b
     Example: usher account enable 158
     """
-    ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/enable")
+    enabled = ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/enable")
+    if as_json:
+        print_json(enabled)
+        return
     out.print(f"Account {cdn} is enabled.")
 
 

@@ -132,7 +132,9 @@ def _content(answer: httpx.Response, put: Callable[[str], str]) -> Any:
 
 
 def _fail_unreachable(error: Exception) -> NoReturn:
-    fail(f"the node does not answer on its admin socket: {error}; {_STARTING}", Exit.UNREACHABLE)
+    # Some say nothing, such as one for a connection that was closed at once.
+    said = str(error) or type(error).__name__
+    fail(f"the node does not answer on its admin socket: {said}; {_STARTING}", Exit.UNREACHABLE)
 
 
 def ask_node(

@@ -151,7 +151,7 @@ def revoke(edge: Number, yes: Yes = False, data: Data = None, as_json: AsJson = 
     out.print(f"Edge {edge} ({revoked['name']}) is revoked; {ended} session{'' if ended == 1 else 's'} ended.")
 
 
-@app.command("list", epilog=EXITS)
+@app.command("list", short_help="List the edges.", epilog=EXITS)
 def list_edges(data: Data = None, as_json: AsJson = False) -> None:
     """List the edges: number, account, kind, name, and those that were revoked or have an old token yet.
 
@@ -196,7 +196,7 @@ def snippet(edge: Number, data: Data = None) -> None:
     out.print(found["snippet"], markup=False, end="")
 
 
-@app.command("lua", epilog=EXITS)
+@app.command("lua", short_help="Print the Lua file for HAProxy.", epilog=EXITS)
 def lua() -> None:
     """Print the Lua file by which HAProxy asks, the same for all edges.
 

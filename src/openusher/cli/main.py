@@ -45,7 +45,7 @@ for name, command, summary in (
     ("check", check.check, "Check that ledger and attempt log hold what they must."),
     ("repair", repair.repair, "Mend the attempt log of a stopped node."),
     ("backup", backup.backup, "Copy ledger and attempt log as of one moment."),
-    ("restore", restore.restore, "Make a data folder of a backup."),
+    ("restore", restore.restore, "Make a data folder from a backup."),
     ("codes", codes.codes, "Print the table of the API's codes."),
     ("demo", demo.demo, "See the main job done on a throw-away node."),
 ):

@@ -76,15 +76,17 @@ async def _repair(settings: Settings, backups: Path | None, *, dry_run: bool, ye
         wanted = outcome.is_needed and not outcome.lost and not dry_run
         if not as_json:
             _show(outcome)
-        kept_as = mending.apply() if wanted and (yes or _agrees()) else None
+        repaired = wanted and (yes or _agrees())
+        kept_as = mending.apply() if repaired else None
         mending.discard()
     finally:
         folder.release()
     if as_json:
-        print_json({**msgspec.to_builtins(outcome), "kept_as": None if kept_as is None else str(kept_as)})
+        kept = None if kept_as is None else str(kept_as)
+        print_json({**msgspec.to_builtins(outcome), "repaired": repaired, "kept_as": kept})
     else:
-        _show_end(outcome, kept_as)
-    if outcome.lost:
+        _show_end(outcome, kept_as, repaired=repaired)
+    if outcome.lost or wanted != repaired:
         raise typer.Exit(Exit.NO)
 
 
@@ -97,7 +99,7 @@ def _show(outcome: Any) -> None:
         out.print(f"- {said}", markup=False)
 
 
-def _show_end(outcome: Any, kept_as: Path | None) -> None:
+def _show_end(outcome: Any, kept_as: Path | None, *, repaired: bool) -> None:
     if outcome.lost:
         err.print(
             "usher: nothing was changed. Blocks that are lost here may be in a backup: give --backups DIR. Where none "
@@ -108,5 +110,8 @@ def _show_end(outcome: Any, kept_as: Path | None) -> None:
         out.print("Sound: there is nothing to repair.")
     elif kept_as is not None:
         out.print(f"Repaired. The damaged log is kept as {kept_as}; remove it when you are content.", markup=False)
+    elif repaired:
+        # There was none.
+        out.print("Repaired.")
     else:
         out.print("Nothing was changed.")

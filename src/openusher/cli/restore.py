@@ -1,4 +1,4 @@
-"""`usher restore`: a data folder made of a backup."""
+"""`usher restore`: a data folder made from a backup."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def restore(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a new data folder of a backup, checked from end to end; it can then be served.
+    """Make a new data folder from a backup, checked from end to end; it can then be served.
 
     The folder must be missing or empty. What happened after the backup is unknown to the restored node: tickets issued
     and revoked since, and uses taken since, which may be given again. If it is ended before it is done, begin it again.
