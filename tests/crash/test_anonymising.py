@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from openusher.attemptlog.embedded import open_embedded_log
 from openusher.ledger.sqlite import SqliteLedger
 from tests.conftest import Promise
 from tests.crash.agedfolder import AGE_DAYS, Aged, by_day, counted_by_day, wait_until
-from tests.nodes import Node, running_node
+from tests.nodes import Node, running_node, usher
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
@@ -84,3 +85,21 @@ def test_a_node_killed_while_it_anonymises_answers_as_before_and_after(
         compare(aged, node)
 
     promise("Counted exactly once", kills_while_anonymising=1)
+
+
+def test_anonymised_blocks_are_put_back_from_a_backup_that_has_them_whole(aged_with_log: Aged, tmp_path: Path) -> None:
+    aged = aged_with_log.copy(tmp_path / "data")
+    backups = str(tmp_path / "backups")
+    assert usher("backup", backups, "--data", str(aged.data)).returncode == 0
+    aged.run_until("blocks.rewritten", *_ANONYMISE)
+    parts = list((aged.data / "log" / "chdb" / "store").glob("*/*/20????_*_*_*"))
+    oldest = min(part.name[:6] for part in parts)
+    for part in parts:
+        if part.name.startswith(oldest):
+            shutil.rmtree(part)
+    repaired = usher("repair", "--data", str(aged.data), "--backups", backups, "--yes")
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+
+    aged.check()
+    with running_node(aged.data) as node:
+        compare(aged, node)
