@@ -91,6 +91,9 @@ class _Machine:
                 assert self._node.stop() == 0
             case ["systemctl", "start"] if words[-1] == "usher.service":
                 self._node.start()
+            case ["systemctl", "restart"] if words[-1] == "usher.service":
+                assert self._node.stop() == 0
+                self._node.start()
             case [word, *_] if word in _NOT_HERE:
                 pass
             case ["usher", "serve"]:
