@@ -5,7 +5,7 @@
 
 An event is named in the past tense, `thing.happened`; docs/reference/log-events.md says what each means. Fields hold
 numbers and short texts, never a pass, secret, signature or token. form.py makes a line of it, whatever stands in the
-texts, and floods.py keeps lines few.
+texts, floods.py keeps lines few, and stderr.py writes them while somebody reads.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import structlog
 
 from openusher.logs.floods import FewOfEach, tell_all_left_out
 from openusher.logs.form import line_formatter
+from openusher.logs.stderr import ReadableLines
 
 _OURS = logging.getLogger("openusher")
 
@@ -57,7 +58,7 @@ def log_to_stderr(form: LogForm, *, process: str) -> None:
     _form = form
     is_terminal = sys.stderr.isatty()
     is_console = form.format == "console" or (form.format == "auto" and is_terminal)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = ReadableLines(sys.stderr.fileno(), event_log())
     handler.setFormatter(line_formatter(process=process, console=is_console, colours=is_terminal))
     handler.addFilter(FewOfEach(event_log()))
     # Libraries only warn: below that they tell of each request, with URLs and headers.
