@@ -91,6 +91,15 @@ def test_a_second_backup_takes_only_what_is_new_and_each_is_whole_without_the_ot
     assert (second / "log/p2/id.bin").read_text() == "2" * 50_000
 
 
+def test_a_folder_with_another_nodes_backups_is_left_as_it_is(data: Path, directory: Path) -> None:
+    first, _ = _make(directory, _staged(data, {"p1": _PART}), data)
+    other = msgspec.structs.replace(_staged(data, {"p2": _PART}), incarnation=8)
+
+    with pytest.raises(SetupError, match="another node"):
+        _make(directory, other, data)
+    assert [path for path in directory.iterdir() if path.is_dir()] == [first]
+
+
 @pytest.mark.parametrize("other", [{"checksums.txt": "of twos"}, {"count.txt": "8"}, {"id.bin": "1" * 99_999}])
 def test_another_part_of_the_same_name_is_copied_anew(data: Path, directory: Path, other: dict[str, str]) -> None:
     first, _ = _make(directory, _staged(data, {"p1": _PART}), data)

@@ -74,8 +74,10 @@ def size_of(staged: Staged, *, data: Path) -> int:
 def make_backup(directory: Path, staged: Staged, *, data: Path, by: Versions, progress: Progress) -> Made:
     """Make a backup in `directory` of what is staged in `data`; it is there whole, synced, or not at all.
 
-    Raises OSError; what was copied by then goes with the next backup.
+    Raises SetupError for a folder with another node's backups, and OSError; what was copied by then goes with the next
+    backup.
     """
+    _refuse_others(directory, staged.incarnation)
     _remove_unfinished(directory)
     made_at = time.gmtime()
     name = _free_name(directory, time.strftime("%Y%m%dT%H%M%SZ", made_at))
@@ -195,6 +197,16 @@ def _free_name(directory: Path, name: str) -> str:
     taken = {folder.name for folder in backup_folders(directory)}
     names = [name, *(f"{name}-{number}" for number in range(2, len(taken) + 3))]
     return next(each for each in names if each not in taken)
+
+
+def _refuse_others(directory: Path, incarnation: int) -> None:
+    """A folder is one node's: pruning and restoring go by age alone. Raises SetupError."""
+    newest = next(readable_backups(directory), None)
+    if newest is not None and newest.manifest.incarnation != incarnation:
+        raise SetupError(
+            f"{directory}: holds backups of another node, or of this one from before it was restored; name another "
+            "folder, one for each node"
+        )
 
 
 def _remove_unfinished(directory: Path) -> None:

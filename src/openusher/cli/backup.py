@@ -106,7 +106,7 @@ async def _back_up(settings: Settings, directory: Path, *, keep: int, as_json: b
     os.nice(_NICENESS)
     async with admin(settings, with_log=True) as client:
         prepare_directory(directory, data=settings.data)
-        # Both: the node stages one at a time, and two nodes may be backed up into one place.
+        # Both: the node stages one at a time, and somebody may name one folder for two nodes.
         with locked(settings.data), locked(directory):
             try:
                 with under_way("The node copies its ledger …"):
