@@ -105,7 +105,8 @@ class _Machine:
         """On a folder of its own, at an address that is free."""
         free = [f"127.0.0.1:{free_port()}" if word == "127.0.0.1:9188" else word for word in flags]
         if "--data" in free:
-            del free[free.index("--data") :][:2]
+            at = free.index("--data")
+            del free[at : at + 2]
         served = Node(self._folder / "served", "--log", "ledger", *free).start()
         assert served.stop() == 0
 
