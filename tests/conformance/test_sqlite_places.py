@@ -203,3 +203,15 @@ async def test_closing_breaks_off_what_is_being_read() -> None:
         ended = await asyncio.gather(*reading, return_exceptions=True)
 
     assert [type(error) for error in ended] == [LedgerUnavailable] * 4
+
+
+async def test_one_read_aside_that_closing_breaks_off_is_told_so() -> None:
+    readers = _readers()
+    endless = _Endless()
+    reading = asyncio.create_task(readers.ask_aside(endless))
+    await endless.be_begun()
+    async with asyncio.timeout(_SOON_S):
+        await readers.close()
+        (ended,) = await asyncio.gather(reading, return_exceptions=True)
+
+    assert isinstance(ended, LedgerUnavailable)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -23,6 +22,7 @@ import uvloop
 
 from openusher.errors import CommitUnknown, LedgerUnavailable
 from openusher.ledger.base import Decide, Drawn, Ledger, Outcome
+from openusher.logs import LogForm, log_to_stderr
 from openusher.model.attempt import Decision, Reason
 from openusher.node import Seams
 from openusher.reaper import ReapStep
@@ -118,7 +118,7 @@ def main() -> None:
         return cast(Ledger, EarlyAnswers(ledger)) if given.answer_early else ledger
 
     seams = Seams(on_step=on_step, on_reap=on_step, around_ledger=around_ledger)
-    logging.basicConfig(level=logging.INFO)
+    log_to_stderr(LogForm("json"), process="door")
     uvloop.run(serve(settings, on_ready=_say_ready, seams=seams))
 
 

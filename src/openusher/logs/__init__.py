@@ -24,6 +24,8 @@ from openusher.logs.form import line_formatter
 from openusher.logs.stderr import ReadableLines
 
 _OURS = logging.getLogger("openusher")
+# The process's own, whatever stands in for `sys.stderr`.
+_STDERR = 2
 
 
 class LogForm(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ def log_to_stderr(form: LogForm, *, process: str) -> None:
     _form = form
     is_terminal = sys.stderr.isatty()
     is_console = form.format == "console" or (form.format == "auto" and is_terminal)
-    handler = ReadableLines(sys.stderr.fileno(), event_log())
+    handler = ReadableLines(_STDERR, event_log())
     handler.setFormatter(line_formatter(process=process, console=is_console, colours=is_terminal))
     handler.addFilter(FewOfEach(event_log()))
     # Libraries only warn: below that they tell of each request, with URLs and headers.

@@ -98,8 +98,10 @@ class Readers:
         try:
             return await self._run(thread, self._answer_aside, _Question(question, deadline=float("inf")))
         finally:
-            # By itself, once it has let its connection go: also where its asker has gone before that.
-            thread.submit(self._aside.discard, thread)
+            # By itself, once it has let its connection go: also where its asker has gone before that. Where all are
+            # being closed, that waits for it.
+            with suppress(RuntimeError):
+                thread.submit(self._aside.discard, thread)
             thread.shutdown(wait=False)
 
     async def _ask_in(self, lane: _Lane, cdn: int, question: Callable[[apsw.Connection], T]) -> T:
