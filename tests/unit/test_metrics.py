@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -173,25 +172,19 @@ def test_an_edge_that_has_the_name_of_a_revoked_one_goes_on_with_its_counts(tmp_
 def test_decisions_go_on_while_a_large_exposition_is_written(tmp_path: Path) -> None:
     """On the loop all of it would be one step, in which nobody is answered."""
 
-    async def run() -> tuple[float, list[float]]:
+    async def run() -> int:
         _, usher, metrics = await _node(tmp_path)
         usher.tally.decisions |= {(edge, Reason.INVALID_TOKEN): 1 for edge in range(1_000, 21_000)}
-        began = time.perf_counter()
         scrape = asyncio.ensure_future(metrics._answer(""))
-        waits: list[float] = []
+        answered = 0
         while not scrape.done():
-            asked = time.perf_counter()
             await usher.authorize(request(1))
-            waits.append(time.perf_counter() - asked)
-        took_s = time.perf_counter() - began
+            answered += 1
         assert len((await scrape)[0]) > 1_000_000
         await usher.close()
-        return took_s, waits
+        return answered
 
-    took_s, waits = asyncio.run(run())
-
-    assert len(waits) >= 5
-    assert max(waits) < took_s / 2
+    assert asyncio.run(run()) >= 5
 
 
 def test_a_ledger_that_hangs_is_left_out_and_the_rest_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
