@@ -11,7 +11,7 @@ from openusher.cli import key
 from openusher.cli.connect import ask_node
 from openusher.cli.credentials import read_secret_file
 from openusher.cli.options import AsJson, Cdn, Data, settings_of
-from openusher.cli.output import EXITS, err, out, print_fields, print_json, print_table
+from openusher.cli.output import EXITS, counted, err, out, print_fields, print_json, print_table
 
 app = typer.Typer(
     help="Make and look after accounts, whether or not the node runs.\n\nExample: usher account create acme",
@@ -104,8 +104,7 @@ def disable(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json(disabled)
         return
-    ended = disabled["sessions_ended"]
-    out.print(f"Account {cdn} is disabled; {ended} session{'' if ended == 1 else 's'} ended.")
+    out.print(f"Account {cdn} is disabled; {counted(disabled['sessions_ended'], 'session')} ended.")
 
 
 @app.command("enable", epilog=EXITS)

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from openusher.cli.attemptfiles import AttemptFile, Format, attempt_file, format_of, open_for
 from openusher.cli.attemptfilters import in_flags, search_of, takes_filters
@@ -94,6 +93,9 @@ def _progress(*, is_shown: bool) -> Iterator[Told]:
     if not is_shown:
         yield lambda written, of: None
         return
+    # Late, as in progress.py.
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("{task.completed:,.0f} of {task.total:,.0f} attempts"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("export", total=0)

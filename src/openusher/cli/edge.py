@@ -8,7 +8,7 @@ import typer
 
 from openusher.cli.connect import ask_node
 from openusher.cli.options import AsJson, Data, Yes, seconds_of, settings_of
-from openusher.cli.output import EXITS, Exit, confirm, err, fail, out, print_fields, print_json, print_table
+from openusher.cli.output import EXITS, Exit, confirm, counted, err, fail, out, print_fields, print_json, print_table
 from openusher.model.edge import CONTROL, OPTIONS, EdgeKind
 from openusher.web.edges.snippets import TOKEN_PLACE, haproxy_lua
 
@@ -147,8 +147,8 @@ def revoke(edge: Number, yes: Yes = False, data: Data = None, as_json: AsJson = 
     if as_json:
         print_json(revoked)
         return
-    ended = revoked["sessions_ended"]
-    out.print(f"Edge {edge} ({revoked['name']}) is revoked; {ended} session{'' if ended == 1 else 's'} ended.")
+    ended = counted(revoked["sessions_ended"], "session")
+    out.print(f"Edge {edge} ({revoked['name']}) is revoked; {ended} ended.")
 
 
 @app.command("list", short_help="List the edges.", epilog=EXITS)

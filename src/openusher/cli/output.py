@@ -49,6 +49,11 @@ def json_line(content: Any) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
+def counted(number: int, thing: str) -> str:
+    """How many there are, with an s where it is not one."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Before what cannot be undone: ask on the terminal; where there is none --yes has to be given. Ends the command
     where the answer is no."""

@@ -10,8 +10,8 @@ from openusher.cli.output import err
 
 
 @contextmanager
-def bytes_done(what: str, *, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar that is told how many of `total` bytes were dealt with since it was told last."""
+def bytes_done(what: str, *, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar that is told how many of `total` bytes, None where nobody knows, were dealt with since it was told last."""
     if not sys.stderr.isatty():
         yield lambda size: None
         return

@@ -11,7 +11,6 @@ from openusher import __version__
 from openusher.cli.options import Config, configured, takes_settings
 from openusher.cli.output import fail
 from openusher.errors import SetupError, StoreError
-from openusher.logs import LogForm, log_to_stderr
 
 READY = "usher is ready on "
 
@@ -31,12 +30,13 @@ def serve(
     Example: usher serve --data /var/lib/usher --port 8088
     """
     settings = configured(config, demo=demo, **flags).settings
-    log_to_stderr(LogForm(settings.log_format, settings.log_level), process="door")
     # Late, since every other command would wait for them too.
     import uvloop
 
+    from openusher.logs import LogForm, log_to_stderr
     from openusher.web.server import serve as serve_node
 
+    log_to_stderr(LogForm(settings.log_format, settings.log_level), process="door")
     try:
         uvloop.run(serve_node(settings, on_ready=_say_ready))
     except (SetupError, StoreError) as error:

@@ -8,7 +8,7 @@ import typer
 
 from openusher.cli.connect import ask_node
 from openusher.cli.options import AsJson, Cdn, Data, settings_of
-from openusher.cli.output import EXITS, Exit, fail, out, print_fields, print_json, print_table
+from openusher.cli.output import EXITS, Exit, counted, fail, out, print_fields, print_json, print_table
 from openusher.settings import Settings
 
 app = typer.Typer(
@@ -99,7 +99,7 @@ def kick(
     if as_json:
         print_json(kicked)
         return
-    out.print(f"Ended {_counted(kicked['kicked'], 'session')}.")
+    out.print(f"Ended {counted(kicked['kicked'], 'session')}.")
 
 
 @app.command("report", short_help="Show who has watched, and what ended it.", epilog=EXITS)
@@ -126,7 +126,7 @@ def report(
     print_table(columns, [[session[field] for field in fields] for session in ended])
     watched_s = sum(session["watched"] for session in ended)
     users = len({session["user"] for session in ended})
-    out.print(f"{_counted(len(ended), 'session')} of {_counted(users, 'user')}, {watched_s} s watched")
+    out.print(f"{counted(len(ended), 'session')} of {counted(users, 'user')}, {watched_s} s watched")
 
 
 @app.command("rotate-key", short_help="Sign cookies by a new key.", epilog=EXITS)
@@ -142,10 +142,6 @@ def rotate_key(data: Data = None) -> None:
 
 def _search(**filters: str) -> dict[str, Any]:
     return {name: text for name, text in filters.items() if text}
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _state(session: dict[str, Any]) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from openusher.cli.connect import admin, send_file
 from openusher.cli.options import AsJson, Data, settings_of
 from openusher.cli.output import Exit, err, fail, out, plain, print_json
+from openusher.cli.progress import bytes_done
 from openusher.settings import Settings
 
 _PIECE_BYTES = 64 * 1024
@@ -65,18 +65,16 @@ def _sentence(fault: dict[str, Any]) -> str:
 
 
 async def _hand_over(settings: Settings, cdn: int, source: BinaryIO, *, dry_run: bool) -> Any:
-    columns = TextColumn("judging"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=err, transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("judging", total=_size_of(source))
+    with bytes_done("judging", total=_size_of(source)) as told:
         async with admin(settings) as client:
             path = f"/accounts/{cdn}/tickets/import{'?dry_run=1' if dry_run else ''}"
-            return await send_file(client, path, _pieces_of(source, progress, task))
+            return await send_file(client, path, _pieces_of(source, told))
 
 
-async def _pieces_of(source: BinaryIO, progress: Progress, task: TaskID) -> AsyncIterator[bytes]:
+async def _pieces_of(source: BinaryIO, told: Callable[[int], None]) -> AsyncIterator[bytes]:
     while piece := await asyncio.to_thread(source.read, _PIECE_BYTES):
         yield piece
-        progress.advance(task, len(piece))
+        told(len(piece))
 
 
 def _size_of(source: BinaryIO) -> int | None:
