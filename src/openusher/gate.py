@@ -38,8 +38,7 @@ _Waiting = tuple[Operation, asyncio.Future[Outcome]]
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """A question and its answer, of an attempt that was recorded at `at_ms`; or of an earlier one, whose number the
-    answer then has."""
+    """A question and its answer, of an attempt that was recorded at `at_ms`."""
 
     request: AttemptRequest
     decision: Decision
@@ -56,13 +55,15 @@ class GateTally(msgspec.Struct, kw_only=True):
     # The largest number of an attempt that was answered; above it are the new ones.
     last_attempt: int = 0
 
-    def add(self, edge: int, decision: Decision) -> None:
-        if decision.attempt > self.last_attempt:
-            self.last_attempt = decision.attempt
-            name = edge, decision.reason
-            self.decisions[name] = self.decisions.get(name, 0) + 1
-        else:
+    def add(self, edge: int, decision: Decision) -> bool:
+        """Whether the attempt is new: an answer that repeats another has the number of that one's."""
+        if decision.attempt <= self.last_attempt:
             self.repeats += 1
+            return False
+        self.last_attempt = decision.attempt
+        name = edge, decision.reason
+        self.decisions[name] = self.decisions.get(name, 0) + 1
+        return True
 
 
 class Gate:
@@ -85,7 +86,7 @@ class Gate:
         self._is_closing = False
         self.takes_starts = True
         self.tally = GateTally()
-        # Called with each batch after its commit, if anybody wants to know.
+        # Called with the attempts of each batch after its commit, if anybody wants to know.
         self.on_decided: Callable[[list[Decided]], None] | None = None
 
     @property
@@ -192,11 +193,12 @@ class Gate:
             # More waited than a batch takes.
             self._call()
         if error is None:
+            recorded: list[Decided] = []
             for (operation, future), outcome in zip(batch, outcomes, strict=True):
-                self._count(operation, outcome)
+                self._count(operation, outcome, recorded, at_ms=at_ms)
                 _answer(future, outcome)
-            if self.on_decided is not None:
-                self.on_decided(_decided(batch, outcomes, at_ms=at_ms or self._ledger.clock_ms))
+            if recorded and self.on_decided is not None:
+                self.on_decided(recorded)
             return
         # Nobody may be left waiting, whatever broke.
         for _, future in batch:
@@ -204,20 +206,13 @@ class Gate:
         if not isinstance(error, Exception):
             raise error
 
-    def _count(self, operation: Operation, outcome: Outcome) -> None:
+    def _count(self, operation: Operation, outcome: Outcome, recorded: list[Decided], *, at_ms: int) -> None:
         # By exact types: of these classes isinstance takes a microsecond for each that it is not.
         decision = outcome.decision if type(outcome) is Started else outcome
         if type(decision) is Decision and (type(operation) is Decide or type(operation) is Start):
-            self.tally.add(operation.request.edge, decision)
-
-
-def _decided(batch: list[_Waiting], outcomes: list[Outcome], *, at_ms: int) -> list[Decided]:
-    found = []
-    for (operation, _), outcome in zip(batch, outcomes, strict=True):
-        decision = outcome.decision if isinstance(outcome, Started) else outcome
-        if isinstance(operation, Decide | Start) and isinstance(decision, Decision):
-            found.append(Decided(operation.request, decision, at_ms))
-    return found
+            is_new = self.tally.add(operation.request.edge, decision)
+            if is_new and self.on_decided is not None:
+                recorded.append(Decided(operation.request, decision, at_ms or self._ledger.clock_ms))
 
 
 def _answer(future: asyncio.Future[Outcome], outcome: Outcome) -> None:

@@ -73,17 +73,13 @@ class Tailing:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._listeners: set[Listener] = set()
-        # Above it are the new attempts: a repeated question has the number of the first.
-        self._last_attempt = 0
 
     @contextmanager
     def listening(self, cdn: int | None, search: AttemptFilter) -> Iterator[Listener]:
         """A listener to what is decided while the context lasts. Raises Busy when there are too many."""
         if len(self._listeners) == _LISTENERS_MAX:
             raise Busy(f"{_LISTENERS_MAX} listen already; end another usher tail")
-        if not self._listeners:
-            self._last_attempt = self._gate.tally.last_attempt
-            self._gate.on_decided = self._tell
+        self._gate.on_decided = self._tell
         listener = Listener(cdn, search)
         self._listeners.add(listener)
         try:
@@ -99,14 +95,9 @@ class Tailing:
             listener.end()
 
     def _tell(self, decided: Sequence[Decided]) -> None:
-        attempts = []
-        for each in decided:
-            if each.decision.attempt > self._last_attempt:
-                self._last_attempt = each.decision.attempt
-                attempts.append(_recorded(each))
-        if attempts:
-            for listener in self._listeners:
-                listener.tell(attempts)
+        attempts = [_recorded(each) for each in decided]
+        for listener in self._listeners:
+            listener.tell(attempts)
 
 
 def _recorded(decided: Decided) -> Attempt:
