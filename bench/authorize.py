@@ -29,7 +29,7 @@ def write_questions(folder: Path, *, tickets: int) -> Path:
 def measure_authorize(
     server: Server, account: Account, bodies: Path, *, connections: int, seconds: float, rate: float | None = None
 ) -> Report:
-    """As fast as it goes, or at `rate` questions a second."""
+    """As fast as it goes, or in an open loop at `rate` questions a second."""
     token = account.edge_token.reveal()
     return _measure(server, token, bodies, '"attempt_id":', connections=connections, seconds=seconds, rate=rate)
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from bench.constant import READY as CONSTANT_READY
+from bench.empty import READY as EMPTY_READY
 from openusher.cli.credentials import Signer
 from openusher.cli.serve import READY as NODE_READY
 from openusher.model.account import Secret
@@ -71,6 +72,12 @@ class ServerFailed(Exception):
 @contextmanager
 def constant_server(folder: Path) -> Iterator[Server]:
     with _running("constant", "bench.constant", [], CONSTANT_READY, folder) as server:
+        yield server
+
+
+@contextmanager
+def empty_server(folder: Path) -> Iterator[Server]:
+    with _running("empty", "bench.empty", [], EMPTY_READY, folder) as server:
         yield server
 
 
