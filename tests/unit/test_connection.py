@@ -155,3 +155,76 @@ def test_a_request_that_ends_the_connection_is_answered_and_the_connection_close
         written = run(answers([asked]))
         assert b"way: short" in written
         assert b"connection: close" in written
+
+
+class AtOnce(Echo):
+    """Answers as soon as it is asked."""
+
+    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, observed: Observed) -> None:
+        answer(200, body, [], None)
+
+
+def connected(count: int) -> list[tuple[asyncio.Protocol, Wire]]:
+    """Connections of one server that answers at once."""
+    config = http_config(AtOnce(), Settings(), short_way={SHORT.encode(): AtOnce()}.get)
+    config.load()
+    made_now = [(made(config), Wire()) for _ in range(count)]
+    for connection, wire in made_now:
+        connection.connection_made(wire)
+    return made_now
+
+
+def test_the_answers_of_one_turn_are_sent_when_all_of_it_is_read() -> None:
+    async def turn() -> list[list[bytes]]:
+        wires = connected(3)
+        found = []
+        for connection, _ in wires:
+            connection.data_received(request("POST", SHORT, b"one"))
+        found.append([wire.written[-3:] for _, wire in wires])
+        await asyncio.sleep(0)
+        found.append([wire.written[-3:] for _, wire in wires])
+        for connection, _ in wires:
+            connection.connection_lost(None)
+        return found
+
+    assert asyncio.run(turn()) == [[b""] * 3, [b"one"] * 3]
+
+
+def test_nothing_is_sent_to_a_client_that_goes_within_the_turn_and_the_others_have_their_answers() -> None:
+    async def turn() -> list[bytes]:
+        wires = connected(3)
+        for connection, _ in wires:
+            connection.data_received(request("POST", SHORT, b"one"))
+        (leaving, gone), *_ = wires
+        gone.closed = True
+        leaving.connection_lost(None)
+        await asyncio.sleep(0)
+        for connection, _ in wires[1:]:
+            connection.connection_lost(None)
+        return [wire.written[-3:] for _, wire in wires]
+
+    assert asyncio.run(turn()) == [b"", b"one", b"one"]
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"),
+    [
+        (b"no request\r\n\r\n", b"HTTP/1.1 400 "),
+        (request("POST", SHORT, b"two", connection="close"), b"HTTP/1.1 200 "),
+        (request("POST", "/long", b"two", expect="100-continue"), CONTINUE),
+    ],
+)
+def test_an_answer_that_waits_for_the_turns_end_goes_before_whatever_comes_after_it(
+    behind: bytes, expected: bytes
+) -> None:
+    async def turn() -> bytes:
+        ((connection, wire),) = connected(1)
+        connection.data_received(request("POST", SHORT, b"one") + behind)
+        for _ in range(8):
+            await asyncio.sleep(0)
+        connection.connection_lost(None)
+        return wire.written
+
+    head, _, rest = asyncio.run(turn()).partition(b"\r\n\r\none")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert rest.startswith(expected)

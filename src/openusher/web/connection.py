@@ -128,10 +128,13 @@ class BoundedConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """As in the base class, but for the clock of an idle connection: to set one at each answer, and to stop it at
-        each request, takes longer than to parse a request."""
         # An answer to HEAD ends with its head.
         self._answers.flush()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """As the base class when an answer is complete, but for the clock of an idle connection: to set one at each
+        answer, and to stop it at each request, takes longer than to parse a request."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return

@@ -28,6 +28,7 @@ from openusher.web.metrics.exposition import MetricsApp
 from openusher.web.metrics.readings import Readings
 from openusher.web.metrics.requests import RequestTally
 from openusher.web.observed import Observer, each_of, seen, unseen
+from openusher.web.onewrite import Turn
 from openusher.web.requestlog import RequestLog
 from openusher.web.shortway import Heads, ShortWayConnection, ShortWays
 from openusher.web.signals import Signals
@@ -147,7 +148,7 @@ def http_config(
     # The server makes its connections itself and passes nothing on: a class with a node's settings.
     settled: dict[str, Any] = {"request_s_max": settings.request_s_max, "observe": staticmethod(observe)}
     if short_way is not None:
-        settled |= {"short_way": staticmethod(short_way), "heads": Heads()}
+        settled |= {"short_way": staticmethod(short_way), "heads": Heads(), "turn": Turn()}
         connection = type("Connection", (ShortWayConnection,), settled)
     else:
         connection = type("Connection", (BoundedConnection,), settled)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -12,6 +11,7 @@ from openusher.logs import event_log
 from openusher.web.asgi import BODY_BYTES_MAX, JSON, Headers, Respond
 from openusher.web.connection import BoundedConnection
 from openusher.web.observed import Learnt, Observed, begun, ended
+from openusher.web.onewrite import Turn
 
 log = event_log()
 
@@ -83,23 +83,19 @@ class ShortWayConnection(BoundedConnection):
     whatever is unusual about it, or about when it comes, goes through the server and the application."""
 
     short_way: ShortWays
-    # One for all connections of a server.
+    # One of each for all connections of a server.
     heads: Heads
+    turn: Turn
 
     # Whether what is being read may still go the short way.
     _may_be_short = False
     _keep_alive = True
     _body = b""
     _way: ShortWay
-    _direct: Any
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._direct = transport
-        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._may_be_short and not self._in_headers and not self._direct.is_closing():
+        if self._may_be_short and not self._in_headers and not self._answers.is_closing():
             # The rest of its body is still to come.
             self._take_usual_way()
 
@@ -168,7 +164,7 @@ class ShortWayConnection(BoundedConnection):
 
     def send_answer(self, status: int, body: bytes, headers: Headers, *, keep_alive: bool) -> None:
         """Write it whole, and let the server go on as after an answer of the application."""
-        if self._direct.is_closing():
+        if self._answers.is_closing():
             return
         parts = [self.heads.of(status, self.server_state.default_headers)]
         for name, value in headers:
@@ -176,7 +172,7 @@ class ShortWayConnection(BoundedConnection):
         if not keep_alive:
             parts.append(b"connection: close\r\n")
         parts.append(b"content-length: %d\r\n\r\n%b" % (len(body), body))
-        self._direct.write(b"".join(parts))
+        self._answers.keep(b"".join(parts), self.turn)
         if not keep_alive:
-            self._direct.close()
-        self.on_response_complete()
+            self._answers.close()
+        self._go_on()
