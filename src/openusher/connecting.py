@@ -212,9 +212,8 @@ class Connecting:
 
     def _of_viewer(self, edge: Edge, request: AttemptRequest, base: str) -> list[Live]:
         """The sessions of this ticket, address, player and video."""
-        return self._book.by_ticket(
-            edge, request.key, request.password, request.ip, request.user_agent, holds=lambda each: each == base
-        )
+        lives = self._book.by_ticket(edge, request.key, request.password, request.ip, request.user_agent)
+        return [live for live in lives if live.session.base == base]
 
     def _half(self, edge: Edge, request: AttemptRequest, base: str, now_ms: int) -> Live | None:
         """The viewer's session that its server has asked about once, by another name."""

@@ -6,7 +6,7 @@ The ledger has each session and how it ended; when it was seen last goes there n
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 
@@ -51,6 +51,7 @@ class Refusal(StrEnum):
 
 # Looked up once: these are the hottest lines of all.
 _NONE = Refusal.NONE
+_NOBODY: dict[int, Live] = {}
 
 
 class _OfTicket:
@@ -192,12 +193,9 @@ class SessionBook:
         is_ours = any(hmac.compare_digest(each.encode(), signature.encode()) for each in signatures)
         return live if is_ours else None
 
-    def by_ticket(
-        self, edge: Edge, key: str, password: str, ip: int, agent: str, *, holds: Callable[[str], bool]
-    ) -> list[Live]:
-        """The sessions of this ticket, address and player, of whose `base` the asked file is."""
-        lives = self._by_viewer.get((edge.number, key, password, ip, agent), {})
-        return [live for live in lives.values() if holds(live.session.base)]
+    def by_ticket(self, edge: Edge, key: str, password: str, ip: int, agent: str) -> Iterable[Live]:
+        """The sessions of this ticket, address and player."""
+        return self._by_viewer.get((edge.number, key, password, ip, agent), _NOBODY).values()
 
     def by_id(self, edge: Edge, name: str) -> Live | None:
         """The session of that name, where it is this edge's."""

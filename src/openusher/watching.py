@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Protocol
 
@@ -150,20 +150,16 @@ class Watching:
         except UsherError as error:
             answer(error)
 
-    def _sessions_of(self, asked: Asked, paths: PathMap) -> Iterator[Live]:
+    def _sessions_of(self, asked: Asked, paths: PathMap) -> list[Live]:
         """Those that this may be a follow-up of: by cookie, then by the ticket, which may be a newer one."""
-
-        def holds(base: str) -> bool:
-            return paths.belongs(asked.path, base)
-
+        found: list[Live] = []
         for cookie in asked.cookies:
             live = self.book.by_cookie(asked.edge, cookie)
-            if live is not None and holds(live.session.base):
-                yield live
+            if live is not None:
+                found.append(live)
         if asked.key:
-            yield from self.book.by_ticket(
-                asked.edge, asked.key, asked.password, asked.ip, asked.user_agent, holds=holds
-            )
+            found += self.book.by_ticket(asked.edge, asked.key, asked.password, asked.ip, asked.user_agent)
+        return [live for live in found if paths.belongs(asked.path, live.session.base)]
 
     def begin(
         self,
