@@ -82,5 +82,5 @@ $(READY): pyproject.toml
 
 $(TESTREADY): $(READY)
 	@echo "Installing what the tests need into $(VENV) (once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary openusher -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --no-binary openusher -e '.[dev,bench]'
 	@touch $@

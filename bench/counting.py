@@ -105,19 +105,25 @@ class WrongCount(Exception):
     """errorcount does not say what was sent and acknowledged."""
 
 
-class _Reply(msgspec.Struct, frozen=True):
+class Reply(msgspec.Struct, frozen=True):
     """Of a failure `error_count` is missing: it is none that could be read."""
 
     error_count: int
     groups: list[dict[str, str | int]] = []
 
 
+def ask_count(server: Server, account: Account, parameters: Parameters) -> Reply:
+    """One errorcount. Raises msgspec.ValidationError where it failed."""
+    body = form_line("sevu.errorcount", parameters, account)
+    url = f"http://{server.host}:{server.port}{PATH}"
+    return msgspec.json.decode(httpx.post(url, content=body, headers=HEADERS, timeout=_TIMEOUT_S).content, type=Reply)
+
+
 class Checker:
     """Knows how many attempts a node has acknowledged, and sees after every run that errorcount says the same."""
 
     def __init__(self, server: Server, account: Account, acknowledged: int) -> None:
-        self._url = f"http://{server.host}:{server.port}{PATH}"
-        self._account = account
+        self._server, self._account = server, account
         self.acknowledged = acknowledged
 
     def check(self, reports: Iterable[Report] = ()) -> None:
@@ -126,17 +132,13 @@ class Checker:
             if report.sent != report.answered:
                 raise WrongCount(f"{report.sent} sent, {report.answered} acknowledged")
             self.acknowledged += report.answered
-        counted = self._ask({}).error_count
+        counted = ask_count(self._server, self._account, {}).error_count
         if counted != self.acknowledged:
             raise WrongCount(f"{self.acknowledged} acknowledged, {counted} counted")
 
     def check_reasons(self, by_reason: dict[str, int]) -> None:
         """Raises WrongCount: the groups by reason are not those that the ledger answered with."""
-        groups = {group["value"]: group["count"] for group in self._ask({"group_by": "reason"}).groups}
+        reply = ask_count(self._server, self._account, {"group_by": "reason"})
+        groups = {group["value"]: group["count"] for group in reply.groups}
         if groups != by_reason:
             raise WrongCount(f"by reason {by_reason} acknowledged, {groups} counted")
-
-    def _ask(self, parameters: Parameters) -> _Reply:
-        body = form_line("sevu.errorcount", parameters, self._account)
-        reply = httpx.post(self._url, content=body, headers=HEADERS, timeout=_TIMEOUT_S)
-        return msgspec.json.decode(reply.content, type=_Reply)

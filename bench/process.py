@@ -8,9 +8,10 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -35,17 +36,25 @@ class Account(msgspec.Struct, frozen=True):
     edge_token: Secret
 
 
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+
 class Server:
     """A started server. `start_s` is from the start of its process to its readiness line."""
 
-    def __init__(self, process: subprocess.Popen[str], ready: str, errors: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], ready: str, errors: Path, workers: int = 1) -> None:
+        """Waits until each of its `workers` has said that it is ready."""
         self._process = process
         began = time.monotonic()
-        line = _first_line(process)
-        if not line.startswith(ready):
+        lines = _first_lines(process, workers)
+        if len(lines) < workers or not all(line.startswith(ready) for line in lines):
             raise ServerFailed(f"a server did not start; its last words:\n{errors.read_text()[-2000:]}")
         self.start_s = time.monotonic() - began
-        url = urlsplit(line.removeprefix(ready).split()[0])
+        url = urlsplit(lines[0].removeprefix(ready).split()[0])
         self.host, self.port = str(url.hostname), int(url.port or 0)
 
     @property
@@ -71,13 +80,13 @@ class ServerFailed(Exception):
 
 @contextmanager
 def constant_server(folder: Path) -> Iterator[Server]:
-    with _running("constant", "bench.constant", [], CONSTANT_READY, folder) as server:
+    with running("constant", "bench.constant", [], CONSTANT_READY, folder) as server:
         yield server
 
 
 @contextmanager
 def empty_server(folder: Path) -> Iterator[Server]:
-    with _running("empty", "bench.empty", [], EMPTY_READY, folder) as server:
+    with running("empty", "bench.empty", [], EMPTY_READY, folder) as server:
         yield server
 
 
@@ -85,12 +94,23 @@ def empty_server(folder: Path) -> Iterator[Server]:
 def node(data: Path, log: LogKind) -> Iterator[Server]:
     """A real `usher serve` on `data` while the context lasts."""
     flags = ["serve", "--data", str(data), "--port", "0", "--log", log.value]
-    with _running(f"serve-{log.value}", "openusher", flags, NODE_READY, data.parent) as server:
+    with running(f"serve-{log.value}", "openusher", flags, NODE_READY, data.parent) as server:
         yield server
 
 
 @contextmanager
-def _running(name: str, module: str, flags: list[str], ready: str, folder: Path) -> Iterator[Server]:
+def running(
+    name: str,
+    module: str,
+    flags: list[str],
+    ready: str,
+    folder: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    workers: int = 1,
+) -> Iterator[Server]:
+    """A Python module that serves, while the context lasts; each of its `workers` prints a line that begins with
+    `ready` and goes on with its URL. What it complains of goes to `folder`."""
     errors = folder / f"{name}.log"
     with errors.open("ab") as stderr:
         # A session of its own: Ctrl-C reaches the bench only, which then ends this one by its process id.
@@ -101,9 +121,10 @@ def _running(name: str, module: str, flags: list[str], ready: str, folder: Path)
             text=True,
             start_new_session=True,
             cwd=_ROOT,
+            env={**os.environ, **(environment or {})},
         )
     try:
-        yield Server(process, ready, errors)
+        yield Server(process, ready, errors, workers)
     except BaseException:
         _end(process)
         raise
@@ -123,13 +144,15 @@ def _end(process: subprocess.Popen[str]) -> int:
         process.stdout.close()
 
 
-def _first_line(process: subprocess.Popen[str]) -> str:
+def _first_lines(process: subprocess.Popen[str], number: int) -> list[str]:
+    """So many lines, or fewer where it ends or takes too long."""
     assert process.stdout is not None
+    said = b""
     deadline = time.monotonic() + _START_S_MAX
-    while time.monotonic() < deadline and process.poll() is None:
+    while said.count(b"\n") < number and time.monotonic() < deadline and process.poll() is None:
         if select.select([process.stdout], [], [], 0.01)[0]:
-            return process.stdout.readline()
-    return ""
+            said += os.read(process.stdout.fileno(), 4096)
+    return said.decode().splitlines()
 
 
 def _resident_mb(pid: int) -> float:
