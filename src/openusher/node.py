@@ -131,6 +131,7 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         session_limits=limits,
         ages=Ages(keep_days=settings.keep_days, anonymise_days=settings.anonymise_days),
         on_reap=seams.on_reap,
+        kept_counts=settings.kept_counts,
     )
     usher.staging = Staging(ledger, attempt_log, shipper, data=settings.data, free_bytes_min=settings.free_bytes_min)
     return usher

@@ -13,6 +13,7 @@ import msgspec
 
 from openusher.attemptlog.base import AttemptLog, GroupedLog
 from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable, StoreError
+from openusher.keptcounts import KeptCounts
 from openusher.ledger.base import Ledger, PendingGroups
 from openusher.model.attempt import Attempt
 from openusher.model.block import Horizon
@@ -44,9 +45,12 @@ class SearchKind(StrEnum):
 
 class Searching:
     """Asks ledger and log as one. A question waits up to `wait_s_max` for a log process that restarts, or is verified,
-    rather than fail."""
+    rather than fail. The counts of `kept_counts` questions are kept; 0: none."""
 
-    def __init__(self, ledger: Ledger, attempt_log: AttemptLog, shipper: Shipper, *, wait_s_max: float) -> None:
+    def __init__(
+        self, ledger: Ledger, attempt_log: AttemptLog, shipper: Shipper, *, wait_s_max: float, kept_counts: int
+    ) -> None:
+        self._kept = KeptCounts(kept_counts)
         self._ledger = ledger
         self._log = attempt_log
         self._shipper = shipper
@@ -69,9 +73,19 @@ class Searching:
         """
         with self._asking(SearchKind.COUNT):
             # The ledger first: a block that moves in between is then counted once, in the ledger or below the horizon.
-            pending = await self._ledger.count_pending(cdn, search)
-            horizon = pending.horizon
-            return pending.count + await self.from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
+            return await self._kept.count(
+                cdn,
+                search,
+                in_ledger=lambda search: self._ledger.count_pending(cdn, search),
+                in_log=lambda search, horizon: self._count_in_log(cdn, search, horizon),
+            )
+
+    async def _count_in_log(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
+        async def ask() -> int:
+            # Asked for nothing, a log that is at fault still stops every count.
+            return 0 if horizon.behind == horizon.upto else await self._log.count(cdn, search, horizon)
+
+        return await self.from_log(horizon, ask, empty=0)
 
     async def group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int = 0, limit: int) -> Grouped:
         """Count matching attempts by group and return `limit` groups behind the first `seek`; raises as a count."""

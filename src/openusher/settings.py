@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from openusher.keptcounts import KEPT_COUNTS
 from openusher.model.limits import TIMESTAMP_WINDOW_S_MAX
 
 
@@ -87,6 +88,12 @@ class Settings(BaseSettings):
     ship_age_s: float = Field(default=60.0, gt=0, description="… or when the oldest has waited so long.")
     count_s_max: float = Field(
         default=10.0, gt=0, description="How long one count may run, in the ledger and in the attempt log."
+    )
+    kept_counts: int = Field(
+        default=KEPT_COUNTS,
+        ge=0,
+        le=1_000_000,
+        description="Keep the counts of so many questions: asked again, one counts only what came since; 0 keeps none.",
     )
     keep_days: int = Field(
         default=0,

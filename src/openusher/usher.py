@@ -24,6 +24,7 @@ from openusher.errors import (
 from openusher.exporting import Exporting
 from openusher.gate import Gate, GateTally
 from openusher.importing import Importing
+from openusher.keptcounts import KEPT_COUNTS
 from openusher.ledger.base import Issue, Ledger, LedgerStats, LedgerTally, PayKicks, Revoke, SeeSessions
 from openusher.logs import event_log
 from openusher.model.account import Secret
@@ -69,6 +70,7 @@ class Usher(Tenants):
         wall_ms: Callable[[], int],
         session_limits: SessionLimits = SESSION_LIMITS,
         count_wait_s_max: float = COUNT_WAIT_S_MAX,
+        kept_counts: int = KEPT_COUNTS,
         ages: Ages = Ages(),  # noqa: B008
         on_reap: Callable[[ReapStep], None] = lambda step: None,
     ) -> None:
@@ -78,7 +80,7 @@ class Usher(Tenants):
         self.shipper = shipper
         self._wall_ms = wall_ms
         self._count_wait_s_max = count_wait_s_max
-        self.searching = Searching(ledger, attempt_log, shipper, wait_s_max=count_wait_s_max)
+        self.searching = Searching(ledger, attempt_log, shipper, wait_s_max=count_wait_s_max, kept_counts=kept_counts)
         self.tailing = Tailing(gate)
         self.exporting = Exporting(ledger, attempt_log, self.searching)
         self.reaper = Reaper(

@@ -88,7 +88,7 @@ WHOLE = Horizon(upto=8)
 
 
 def inside(horizon: Horizon, *, cdn: int = CDN) -> list[Row]:
-    numbers = [number for number in BLOCKS if number <= horizon.upto and number not in horizon.but]
+    numbers = [number for number in BLOCKS if horizon.behind < number <= horizon.upto and number not in horizon.but]
     rows = [row for number in numbers for row in BLOCKS[number] if row["cdn"] == cdn]
     return [row for row in rows if row["at_ms"] >= horizon.from_ms]
 

@@ -36,11 +36,13 @@ from openusher.usher import Usher
 from tests.conformance import drawn
 from tests.conformance.asking import NOON_MS, attempt_filter, request, ticket
 from tests.conformance.drawn import CDNS, Asked, Asker, Operation
-from tests.conformance.looks import Look, at_model, at_usher
-from tests.oracles.usher_model import Answers, Model
+from tests.conformance.looks import Look, Seen, at_model, at_usher
+from tests.oracles.usher_model import Model
 
 T = TypeVar("T")
 DAY_MS = 86_400_000
+# Of the looks so far, those that are taken again.
+LOOKS_KEPT = 6
 
 
 class Stopped(LogUnavailable):
@@ -68,6 +70,7 @@ class UsherBesideModel(RuleBasedStateMachine):
         self.asker = Asker()
         self.newest_answered = 0
         self.restarts_left = self.restarts_max
+        self.looks: list[Look] = []
         self.model = Model()
 
     def make_log(self) -> AttemptLog:
@@ -77,7 +80,9 @@ class UsherBesideModel(RuleBasedStateMachine):
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
 
-    async def start(self, attempt_log: AttemptLog, *, rows_min: int = 1, ships: bool = True) -> None:
+    async def start(
+        self, attempt_log: AttemptLog, *, rows_min: int = 1, ships: bool = True, kept_counts: int = 10
+    ) -> None:
         ledger = await SqliteLedger.open(self.folder / "ledger.db", indexed=self.indexed)
         await attempt_log.start()
         gate = Gate(ledger, queue_wait_s_max=60, wall_ms=lambda: self.wall_ms)
@@ -89,7 +94,7 @@ class UsherBesideModel(RuleBasedStateMachine):
             wall_ms=lambda: self.wall_ms,
             on_step=self.on_step,
         )
-        self.usher = Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: self.wall_ms)
+        self.usher = Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: self.wall_ms, kept_counts=kept_counts)
         await self.usher.start(ships=ships)
 
     def on_step(self, step: Step) -> None:
@@ -99,9 +104,9 @@ class UsherBesideModel(RuleBasedStateMachine):
         if step is Step.SHIPPED and task is not None and task.get_name() == "shipper":
             type(self).shipped_by_itself += 1
 
-    @initialize(rows_min=drawn.ships_from)
-    def begin(self, rows_min: int) -> None:
-        self.run(self.start(self.make_log(), rows_min=rows_min))
+    @initialize(rows_min=drawn.ships_from, kept_counts=drawn.kept_counts)
+    def begin(self, rows_min: int, kept_counts: int) -> None:
+        self.run(self.start(self.make_log(), rows_min=rows_min, kept_counts=kept_counts))
         for cdn in CDNS:
             self.run(self.usher.create_account(f"account {cdn}", cdn=cdn))
             for key, ip, uses in (("k", "0.0.0.0/0", 0), ("few", "auto/24|auto", 3)):
@@ -293,12 +298,20 @@ class UsherBesideModel(RuleBasedStateMachine):
 
     @rule(look=drawn.looks)
     def compare(self, look: Look) -> None:
+        self.looks = [look, *self.looks][:LOOKS_KEPT]
+        self.look_again(0)
+
+    @precondition(lambda self: self.looks)
+    @rule(which=st.integers(0, LOOKS_KEPT - 1))
+    def look_again(self, which: int) -> None:
+        """What is kept of an earlier answer is of use however much has come, moved or gone since."""
+        look = self.looks[which % len(self.looks)]
         seen = self.run(at_usher(self.usher, look))
 
         assert seen == at_model(self.model, look, upto=self.model.last_attempt)
         type(self).compared += 1
 
-    async def look_beside(self, look: Look, work: Coroutine[Any, Any, T]) -> tuple[T, list[tuple[int, Answers]]]:
+    async def look_beside(self, look: Look, work: Coroutine[Any, Any, T]) -> tuple[T, list[tuple[int, Seen]]]:
         """What `work` returns, and what was seen while it went on, each with the newest attempt answered before."""
         working = asyncio.ensure_future(work)
         looks = []
@@ -309,7 +322,7 @@ class UsherBesideModel(RuleBasedStateMachine):
             await asyncio.wait([working])
         return working.result(), looks
 
-    def compare_beside(self, look: Look, looks: list[tuple[int, Answers]]) -> None:
+    def compare_beside(self, look: Look, looks: list[tuple[int, Seen]]) -> None:
         """Each part of each look is that of some moment since the newest attempt answered before it."""
         first = looks[0][0]
         moments = [at_model(self.model, look, upto=upto) for upto in range(first, self.model.last_attempt + 1)]

@@ -93,6 +93,8 @@ looks = st.builds(
 ages_ms = st.sampled_from([3_600_000, 1, 60_000, 0, 7_200_000, 31 * 86_400_000, -1])
 # From how many waiting attempts on a shipper ships by itself: all the time, now and then, never.
 ships_from = st.sampled_from([3, 10, 100_000])
+# Of how many questions the counts are kept: of all, of too few for a look and the totals beside it, of none.
+kept_counts = st.sampled_from([1_000, 1_000, 2, 0])
 
 
 class Asker:

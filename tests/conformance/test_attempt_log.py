@@ -233,6 +233,8 @@ def test_an_attempt_comes_back_as_it_was_shipped(shipping: Running) -> None:
         Horizon(upto=8, but=(8,)),
         Horizon(upto=8, but=(2, 5, 7)),
         Horizon(upto=100, but=(1,)),
+        Horizon(upto=8, behind=4),
+        Horizon(upto=8, but=(6,), behind=5),
         Horizon(upto=8, but=(2,), from_ms=START_MS + 3_600_000),
         Horizon(upto=8, from_ms=MONTH_END_MS),
         Horizon(upto=8, from_ms=MONTH_END_MS + 1),

@@ -108,7 +108,7 @@ class PlainListLog:
         return b"".join(row_of(attempt) + b"\n" for attempt in sorted(matching, key=lambda attempt: attempt.id))
 
     def _in_block(self, number: int, cdn: int, search: AttemptFilter, horizon: Horizon) -> list[Attempt]:
-        if number > horizon.upto or number in horizon.but:
+        if not horizon.behind < number <= horizon.upto or number in horizon.but:
             return []
         is_finer_ip = search.ip is not None and is_finer(search.ip)
         found = []

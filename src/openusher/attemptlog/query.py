@@ -234,6 +234,7 @@ def _where(cdn: int, search: AttemptFilter, horizon: Horizon) -> _Where:
 
 def _add_horizon(where: _Where, horizon: Horizon) -> None:
     where.compare("block", "<=", horizon.upto, "UInt64")
+    where.compare("block", ">", horizon.behind or None, "UInt64")
     where.compare("at_ms", ">=", horizon.from_ms or None, "Int64")
     if horizon.but:
         numbers = "[" + ",".join(f"{number:d}" for number in horizon.but) + "]"

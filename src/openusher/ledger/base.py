@@ -44,10 +44,13 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingCount(msgspec.Struct, frozen=True):
-    """Matching attempts that the log does not hold yet, and the horizon, both read in one transaction."""
+    """Matching attempts that the log does not hold yet, and the horizon, both read in one transaction: the attempts
+    behind `after_id`, up to `last_id`, which was the newest then. Those before are the log's."""
 
     count: int
     horizon: Horizon
+    after_id: int
+    last_id: int
 
 
 class PendingGroups(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,9 +65,12 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 class Horizon(msgspec.Struct, frozen=True, kw_only=True):
     """What the log must be asked for beside a pending answer: blocks up to `upto`, but none of `but`; of their attempts
     those at `from_ms` or later, since older ones are forgotten (0: none is). Those from before `anonymised_before_ms`
-    are shown anonymised (see anonymity.py), and not meant by an address or net that is finer than what is left."""
+    are shown anonymised (see anonymity.py), and not meant by an address or net that is finer than what is left.
+
+    `behind` is for whoever has already counted blocks up to it: they need not be looked at."""
 
     upto: int
     but: tuple[int, ...] = ()
     from_ms: int = 0
     anonymised_before_ms: int = 0
+    behind: int = 0

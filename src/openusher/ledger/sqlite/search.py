@@ -37,15 +37,15 @@ _Found = tuple[list[Group], int, int]
 _MAPPED_LOW, _MAPPED_HIGH = 0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF
 
 _HORIZON = """
-SELECT max(shipped_attempt, forgotten_attempt), kept_from_ms, anonymised_before_ms,
+SELECT max(shipped_attempt, forgotten_attempt), last_attempt, kept_from_ms, anonymised_before_ms,
   (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
   (SELECT json_group_array(number) FROM blocks WHERE NOT shipped) FROM node
 """
-# Every run of attempts that may pend, for the indexes that begin with the run (see indexes.py).
+# Every run of attempts that may be meant, for the indexes that begin with the run (see indexes.py).
 _RUNS = """
 id >> 12 IN (
   WITH RECURSIVE runs (run, last) AS (
-    SELECT max(shipped_attempt, forgotten_attempt) >> 12, last_attempt >> 12 FROM node
+    SELECT max(shipped_attempt, forgotten_attempt, ?) >> 12, last_attempt >> 12 FROM node
     UNION ALL SELECT run + 1, last FROM runs WHERE run < last)
   SELECT run FROM runs)
 """
@@ -64,8 +64,7 @@ _GROUP_EXPRESSIONS = {
 
 
 class _Grouping(msgspec.Struct, frozen=True, kw_only=True):
-    """A question for groups as parts of its statements; the last value, the id behind which attempts pend, is still to
-    be added."""
+    """A question for groups as parts of its statements; the last value, of `_behind`, is still to be added."""
 
     by: GroupBy
     source: str
@@ -84,9 +83,10 @@ def count_pending(connection: apsw.Connection, cdn: int, search: AttemptFilter, 
     where, values = _where(cdn, search, indexed=indexed)
     source = _source(search, indexed=indexed)
     with connection:
-        pending_after, horizon = _horizon(connection)
-        count = _one(connection, f"SELECT count(*) FROM {source} WHERE {where}", (*values, pending_after))
-    return PendingCount(int(count), horizon)
+        after_id, last_id, horizon = _horizon(connection)
+        behind = _behind(after_id, search)
+        count = _one(connection, f"SELECT count(*) FROM {source} WHERE {where}", (*values, behind))
+    return PendingCount(count=int(count), horizon=horizon, after_id=after_id, last_id=last_id)
 
 
 def group_pending(
@@ -102,13 +102,14 @@ def group_pending(
         one_viewer=_is_by_viewer(search),
     )
     with connection:
-        pending_after, horizon = _horizon(connection)
-        found = _few_groups(connection, asked, pending_after) or _many_groups(connection, asked, pending_after)
+        after_id, last_id, horizon = _horizon(connection)
+        behind = _behind(after_id, search)
+        found = _few_groups(connection, asked, behind, last_id) or _many_groups(connection, asked, behind)
     groups, group_count, attempts = found
     return PendingGroups(groups=groups, group_count=group_count, attempts=attempts, horizon=horizon)
 
 
-def _few_groups(connection: apsw.Connection, asked: _Grouping, pending_after: int) -> _Found | None:
+def _few_groups(connection: apsw.Connection, asked: _Grouping, behind: int, last_id: int) -> _Found | None:
     """Counted here, run by run, in half the time of the sort by which the engine brings groups together. None where
     there are, or may well be, too many of them to hold."""
     if asked.by in (GroupBy.KEY, GroupBy.USER) or asked.one_viewer:
@@ -117,8 +118,7 @@ def _few_groups(connection: apsw.Connection, asked: _Grouping, pending_after: in
     SELECT json_group_array({_GROUP_EXPRESSIONS[asked.by]}) FROM {asked.source} WHERE {asked.where} AND id <= ?
     """
     counts: Counter[GroupValue] = Counter()
-    last = _one(connection, "SELECT last_attempt FROM node", ())
-    for first in range(pending_after, last, _RUN_COUNTED):
+    for first in range(behind, last_id, _RUN_COUNTED):
         answer = _one(connection, statement, (*asked.values, first, first + _RUN_COUNTED))
         counts.update(msgspec.json.decode(answer, type=list[GroupValue]))
         if len(counts) > _GROUPS_HELD_MAX:
@@ -126,7 +126,7 @@ def _few_groups(connection: apsw.Connection, asked: _Grouping, pending_after: in
     return in_order(_groups(counts.items(), asked.by))[: asked.top], len(counts), counts.total()
 
 
-def _many_groups(connection: apsw.Connection, asked: _Grouping, pending_after: int) -> _Found:
+def _many_groups(connection: apsw.Connection, asked: _Grouping, behind: int) -> _Found:
     statement = f"""
     WITH groups AS (
         SELECT {_GROUP_EXPRESSIONS[asked.by]} AS value, count(*) AS n
@@ -135,7 +135,7 @@ def _many_groups(connection: apsw.Connection, asked: _Grouping, pending_after: i
     SELECT json_array((SELECT count(*) FROM groups), (SELECT coalesce(sum(n), 0) FROM groups),
       json((SELECT json_group_array(json_array(value, n) ORDER BY n DESC, value) FROM largest)))
     """
-    answer = _one(connection, statement, (*asked.values, pending_after, -1 if asked.top is None else asked.top))
+    answer = _one(connection, statement, (*asked.values, behind, -1 if asked.top is None else asked.top))
     group_count, attempts, pairs = msgspec.json.decode(answer, type=tuple[int, int, list[tuple[GroupValue, int]]])
     return _groups(pairs, asked.by), group_count, attempts
 
@@ -155,35 +155,40 @@ def newest_pending(
       SELECT * FROM {source} ORDER BY id DESC LIMIT ? OFFSET ?)
     """
     with connection:
-        pending_after, horizon = _horizon(connection)
-        answer = _one(connection, window, (*values, pending_after, limit, seek))
+        after_id, _, horizon = _horizon(connection)
+        behind = _behind(after_id, search)
+        answer = _one(connection, window, (*values, behind, limit, seek))
         rows = msgspec.json.decode(answer, type=list[list[Any]])
         reaches_end = len(rows) < limit
-        matching = _one(connection, f"SELECT count(*) FROM {source}", (*values, pending_after)) if reaches_end else None
+        matching = _one(connection, f"SELECT count(*) FROM {source}", (*values, behind)) if reaches_end else None
     return PendingAttempts(attempts=[attempt_of(row) for row in rows], matching=matching, horizon=horizon)
 
 
 def oldest_pending(
     connection: apsw.Connection, cdn: int, search: AttemptFilter, *, limit: int, indexed: bool
 ) -> PendingRows:
-    # One lower bound of the id: with two the engine may begin at the lower one, and read all that was paged before.
-    where, values = _where(cdn, msgspec.structs.replace(search, after_id=None), indexed=indexed)
+    where, values = _where(cdn, search, indexed=indexed)
     page = f"""
     SELECT json_group_array(json_array({SHOWN_ROW}) ORDER BY id) FROM (
       SELECT * FROM {_source(search, indexed=indexed)} WHERE {where} ORDER BY id LIMIT ?)
     """
     with connection:
-        pending_after, horizon = _horizon(connection)
-        answer = _one(connection, page, (*values, max(pending_after, search.after_id or 0), limit))
+        after_id, _, horizon = _horizon(connection)
+        answer = _one(connection, page, (*values, _behind(after_id, search), limit))
     return PendingRows(rows=msgspec.json.decode(answer, type=list[msgspec.Raw]), horizon=horizon)
 
 
-def _horizon(connection: apsw.Connection) -> tuple[int, Horizon]:
-    """The id behind which attempts pend, and what the log must be asked for."""
-    pending_after, from_ms, anonymised_before_ms, upto, unshipped = next(connection.execute(_HORIZON))
+def _horizon(connection: apsw.Connection) -> tuple[int, int, Horizon]:
+    """The id behind which attempts pend, the last one there is, and what the log must be asked for."""
+    after_id, last_id, from_ms, anonymised_before_ms, upto, unshipped = next(connection.execute(_HORIZON))
     but = [number for number in msgspec.json.decode(unshipped, type=list[int]) if number <= upto]
     horizon = Horizon(upto=upto, but=tuple(but), from_ms=from_ms, anonymised_before_ms=anonymised_before_ms)
-    return pending_after, horizon
+    return after_id, last_id, horizon
+
+
+def _behind(after_id: int, search: AttemptFilter) -> int:
+    """The one lower bound of the id. With two the engine may begin at the lower, and read what nobody means."""
+    return max(after_id, search.after_id or 0)
 
 
 def _one(connection: apsw.Connection, statement: str, values: tuple[Any, ...]) -> Any:
@@ -213,11 +218,11 @@ def _source(search: AttemptFilter, by: GroupBy | None = None, *, indexed: bool) 
 
 
 def _where(cdn: int, search: AttemptFilter, *, indexed: bool) -> tuple[str, tuple[Any, ...]]:
-    """The filter as a condition and its values; the last value, the id behind which attempts pend, is the caller's to
-    add."""
+    """The filter as a condition and its values; the last value, of `_behind`, is the caller's to add."""
     conditions, values = ["cdn = ?"], [cdn]
     if indexed and _is_by_viewer(search):
         conditions.append(_RUNS)
+        values.append(search.after_id or 0)
     for condition, given in _conditions(search):
         conditions.append(condition)
         values.extend(given)
@@ -249,7 +254,6 @@ def _conditions(search: AttemptFilter) -> list[tuple[str, tuple[Any, ...]]]:
     bounds = (
         ("at_ms >= ?", search.from_ms),
         ("at_ms < ?", search.before_ms),
-        ("id > ?", search.after_id),
         ("id < ?", search.before_id),
     )
     found.extend((condition, (bound,)) for condition, bound in bounds if bound is not None)
