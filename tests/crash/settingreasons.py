@@ -36,6 +36,7 @@ STATEMENT = {
     "compile_sort_description": Stated("0", "1", "as above"),
     "max_threads": Stated("2", "5", "one count would take the cores that decisions need"),
     "output_format_json_quote_64bit_integers": Stated("0", "1", "numbers would come back as texts"),
+    "output_format_parallel_formatting": Stated("0", "1", "a count of one row would wake two threads more"),
 }
 
 # Of every insert, besides those above.

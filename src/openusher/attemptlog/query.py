@@ -103,7 +103,9 @@ def like_text(pieces: tuple[str, ...]) -> str:
 def count_query(cdn: int, search: AttemptFilter, horizon: Horizon) -> Query:
     """One row: how many."""
     where = _where(cdn, search, horizon)
-    return Query(f"SELECT count() FROM {ATTEMPTS} WHERE {where.text()}", where.params)
+    # The indexes leave few rows. An engine that has to see for itself what to read first takes a tenth longer.
+    how = "PREWHERE" if finds_few(search) else "WHERE"
+    return Query(f"SELECT count() FROM {ATTEMPTS} {how} {where.text()}", where.params)
 
 
 def groups_query(cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> Query:
