@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup docs wheel deb lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup bench-peers docs wheel deb lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -38,6 +38,11 @@ bench: $(TESTREADY)
 # Follow-ups of live sessions beside a constant answer, and beside decisions.
 bench-followup: $(TESTREADY)
 	@$(BIN)/python -m bench.followup
+
+# Beside what a user would build or pick instead, in under 15 minutes; PEERS_SIZE=20k for a look.
+PEERS_SIZE ?= 1m
+bench-peers: $(TESTREADY) packages
+	@$(BIN)/python -m bench.peers --size $(PEERS_SIZE)
 
 # The site of docs/, into site/.
 docs: $(TESTREADY)

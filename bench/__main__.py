@@ -20,14 +20,14 @@ from bench.run import Plan, Run
 from openusher.settings import LogKind
 
 # On the disk of the checkout: the system's folder for temporary files may be memory, where a sync costs nothing.
-_DATA = Path(__file__).with_name("data")
+DATA = Path(__file__).with_name("data")
 _LEDGER_ATTEMPTS_MAX = 1_000_000
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def _attempts(text: str) -> int:
+def read_attempts(text: str) -> int:
     unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
     digits = text if unit == 1 else text[:-1]
     if not digits.isdigit() or not int(digits):
@@ -49,7 +49,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=0.2, help="Seconds measured of each load, after its warm-up.")] = 3.0,
     data: Annotated[
         Path, typer.Option(help="A throw-away folder is made in here, and removed at the end.", show_default=False)
-    ] = _DATA,
+    ] = DATA,
     results: Annotated[Path, typer.Option(help="Where the figures go as JSON.", show_default=False)] = RESULTS,
 ) -> None:
     """Fill a node with attempts, load it, count, and print a table; the same figures go to bench/results.json.
@@ -60,7 +60,7 @@ def bench(
 
     Example: python -m bench --size 20k --rounds 1 --seconds 1
     """
-    attempts = _attempts(size)
+    attempts = read_attempts(size)
     logs = log or ([LogKind.LEDGER, LogKind.CHDB] if attempts <= _LEDGER_ATTEMPTS_MAX else [LogKind.CHDB])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()

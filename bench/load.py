@@ -29,7 +29,7 @@ REACHED_MIN = 0.99
 # What is due is looked for so often at most: more would cost the generator more than it tells.
 _TICK_S_MIN = 0.0002
 # So long after the last request was due, what could not be sent yet is given up.
-_LATE_S_MAX = 3.0
+_LATE_S_MAX = 1.0
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):

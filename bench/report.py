@@ -48,7 +48,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     figures: Sequence[Figure]
 
 
-def write_results(results: Results, file: Path) -> None:
+def write_results(results: msgspec.Struct, file: Path) -> None:
     # Three digits after the point are more than any of these figures is worth.
     plain = msgspec.json.decode(msgspec.json.encode(results))
     file.write_bytes(msgspec.json.format(msgspec.json.encode(_rounded(plain)), indent=2) + b"\n")

@@ -86,8 +86,8 @@ def postgres_server(folder: Path) -> Iterator[PostgresServer]:
         server.cleanup()
 
 
-async def fill_database(server: PostgresServer, name: str, rows: Rows) -> str:
-    """Make a database with these rows and the indexes of that name, and say where it is."""
+async def fill_database(server: PostgresServer, name: str, rows: Rows, *, indexes: str) -> str:
+    """Make a database with these rows and the indexes of that name in INDEXES, and say where it is."""
     server.psql(f"CREATE DATABASE {name};")
     address: str = server.get_uri(name)
     connection = await asyncpg.connect(address)
@@ -99,7 +99,7 @@ async def fill_database(server: PostgresServer, name: str, rows: Rows) -> str:
         ):
             await connection.copy_to_table(table, source=_csv(content.select(columns)), columns=columns, format="csv")
         await connection.execute(_GO_ON_NUMBERING)
-        await connection.execute(INDEXES[name])
+        await connection.execute(INDEXES[indexes])
         # So that a count by an index alone need not look at the rows; and the load begins with nothing to catch up.
         await connection.execute("VACUUM (ANALYZE) tickets")
         await connection.execute("VACUUM (ANALYZE) attempts")
@@ -107,6 +107,15 @@ async def fill_database(server: PostgresServer, name: str, rows: Rows) -> str:
     finally:
         await connection.close()
     return address
+
+
+async def database_bytes(address: str) -> int:
+    """What it takes on disk."""
+    connection = await asyncpg.connect(address)
+    try:
+        return int(await connection.fetchval("SELECT pg_database_size(current_database())"))
+    finally:
+        await connection.close()
 
 
 def _csv(table: pa.Table) -> BytesIO:

@@ -74,12 +74,18 @@ def write_links(folder: Path, *, tickets: int) -> Path:
     return links
 
 
-@contextmanager
-def secure_link_server(folder: Path) -> Iterator[Address]:
-    """An nginx with this check while the context lasts; all that it writes is in `folder`."""
+def nginx_program() -> str:
+    """Debian keeps it where only root's PATH leads. Raises ServerFailed where it is not installed."""
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         raise ServerFailed("nginx is not installed; `make packages` installs it")
+    return program
+
+
+@contextmanager
+def secure_link_server(folder: Path) -> Iterator[Address]:
+    """An nginx with this check while the context lasts; all that it writes is in `folder`."""
+    program = nginx_program()
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
     # Where it is root's, its workers would not be, and could not write their log.

@@ -165,7 +165,7 @@ def contestants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     asked = {}
     with ExitStack() as stack:
         server = stack.enter_context(postgres_server(folder / "postgres"))
-        database = asyncio.run(fill_database(server, "btree", rows))
+        database = asyncio.run(fill_database(server, "peer", rows, indexes="btree"))
         at = stack.enter_context(
             running(
                 "postgres",
@@ -191,7 +191,7 @@ def contestants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         exported = read_rows(folder / "attempts.parquet", rows.tickets)
         duckdb_counts.fill_file(folder / "peer.duckdb", exported)
         # With its other indexes the database is filled alike.
-        again = asyncio.run(fill_database(server, "brin", exported))
+        again = asyncio.run(fill_database(server, "again", exported, indexes="brin"))
         assert Held(len(QUESTIONS), 0) == PostgresStore(again).held()
         flags = [str(folder / "peer.duckdb")]
         at = stack.enter_context(
