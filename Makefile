@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup bench-peers docs wheel deb lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup bench-count bench-peers docs wheel deb lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -43,6 +43,10 @@ bench-followup: $(TESTREADY)
 PEERS_SIZE ?= 1m
 bench-peers: $(TESTREADY) packages
 	@$(BIN)/python -m bench.peers --size $(PEERS_SIZE)
+
+# What counts cost, asked for the first time, and again while attempts arrive; SIZE as for bench.
+bench-count: $(TESTREADY)
+	@$(BIN)/python -m bench.counts --size $(SIZE)
 
 # The site of docs/, into site/.
 docs: $(TESTREADY)

@@ -17,6 +17,7 @@ from bench.machine import look_at_machine
 from bench.process import ServerFailed, constant_server
 from bench.report import RESULTS, Results, print_results, write_results
 from bench.run import Plan, Run
+from bench.size import attempts_of
 from openusher.settings import LogKind
 
 # On the disk of the checkout: the system's folder for temporary files may be memory, where a sync costs nothing.
@@ -25,14 +26,6 @@ _LEDGER_ATTEMPTS_MAX = 1_000_000
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def read_attempts(text: str) -> int:
-    unit = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
-    digits = text if unit == 1 else text[:-1]
-    if not digits.isdigit() or not int(digits):
-        raise typer.BadParameter("give a number of attempts such as 20k, 1m or 10m")
-    return int(digits) * unit
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -60,7 +53,7 @@ def bench(
 
     Example: python -m bench --size 20k --rounds 1 --seconds 1
     """
-    attempts = read_attempts(size)
+    attempts = attempts_of(size)
     logs = log or ([LogKind.LEDGER, LogKind.CHDB] if attempts <= _LEDGER_ATTEMPTS_MAX else [LogKind.CHDB])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -22,6 +22,8 @@ Parameters = dict[str, str | int]
 
 PATH = "/stable/"
 HEADERS = {"content-type": "application/x-www-form-urlencoded"}
+# Flags of a node that keeps no counts: a question asked again costs what it cost the first time.
+COUNTED_ANEW = ("--kept-counts", "0")
 _QUESTIONS = 200
 # A log is meant to answer these in a few milliseconds; the ledger alone, any of them in a fifth of a second.
 _BY_VIEWER = frozenset({"key", "pass", "user", "ip"})
@@ -142,3 +144,10 @@ class Checker:
         groups = {group["value"]: group["count"] for group in reply.groups}
         if groups != by_reason:
             raise WrongCount(f"by reason {by_reason} acknowledged, {groups} counted")
+
+    def check_each(self, questions: Sequence[Parameters], acknowledged: Sequence[int]) -> None:
+        """Raises WrongCount: a question is not answered with the number that was acknowledged."""
+        for parameters, number in zip(questions, acknowledged, strict=True):
+            counted = ask_count(self._server, self._account, parameters).error_count
+            if counted != number:
+                raise WrongCount(f"by {', '.join(parameters)}: {number} acknowledged, {counted} counted")

@@ -249,7 +249,7 @@ def message_size(received: bytes) -> int | None:
     return head + 4 + int(received[at + 16 : received.find(b"\r\n", at)])
 
 
-def _header_lines(headers: dict[str, str]) -> bytes:
+def header_lines(headers: dict[str, str]) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
 
@@ -263,12 +263,12 @@ def _requests(load: Load) -> list[bytes]:
 
 def _get(load: Load, headers: dict[str, str]) -> bytes:
     start = _start(load, headers.pop(":path", load.path))
-    return start + _header_lines(headers) + b"\r\n"
+    return start + header_lines(headers) + b"\r\n"
 
 
 def _start(load: Load, path: str) -> bytes:
     head = f"{load.method} {path} HTTP/1.1\r\nhost: {load.host}:{load.port}\r\n"
-    return head.encode() + _header_lines(load.headers)
+    return head.encode() + header_lines(load.headers)
 
 
 async def _send(load: Load) -> Report:

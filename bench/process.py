@@ -91,9 +91,9 @@ def empty_server(folder: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def node(data: Path, log: LogKind) -> Iterator[Server]:
-    """A real `usher serve` on `data` while the context lasts."""
-    flags = ["serve", "--data", str(data), "--port", "0", "--log", log.value]
+def node(data: Path, log: LogKind, *more: str) -> Iterator[Server]:
+    """A real `usher serve` on `data`, with these flags too, while the context lasts."""
+    flags = ["serve", "--data", str(data), "--port", "0", "--log", log.value, *more]
     with running(f"serve-{log.value}", "openusher", flags, NODE_READY, data.parent) as server:
         yield server
 

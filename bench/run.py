@@ -11,7 +11,7 @@ import msgspec
 import uvloop
 
 from bench.authorize import CONNECTIONS, measure_authorize, measure_constant, write_questions
-from bench.counting import QUESTIONS, Checker, measure_counts
+from bench.counting import COUNTED_ANEW, QUESTIONS, Checker, measure_counts
 from bench.fill import fill
 from bench.issue import CONNECTIONS as ISSUE_CONNECTIONS
 from bench.issue import measure_issue
@@ -69,7 +69,8 @@ class Run:
         data = self._folder / log.value
         account = create_account(data)
         acknowledged = self._fill(data, log, account)
-        with node(data, log) as door:
+        # Each count is to be the first of its kind, however often the bench has asked it before.
+        with node(data, log, *COUNTED_ANEW) as door:
             self._value(log, "ready after", door.start_s, "s", at_most=_READY_S_MAX)
             checker = Checker(door, account, sum(acknowledged.values()))
             checker.check()
@@ -79,6 +80,8 @@ class Run:
             # The small mode's whole: the door and its ledger.
             resident_mb = door.resident_mb() + door.child_resident_mb("ledger")
             self._value(log, "door and ledger resident, after the counts", resident_mb, "MB", at_most=_DOOR_MB_MAX)
+        with node(data, log) as door:
+            checker = Checker(door, account, checker.acknowledged)
             self._authorize(log, door, account, checker)
             self._issue(log, door, account)
             checker.check()

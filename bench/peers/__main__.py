@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from bench.__main__ import DATA, read_attempts
+from bench.__main__ import DATA
 from bench.counting import WrongCount
 from bench.load import LoadFailed
 from bench.peers.contest import Plan, hold_contest
@@ -19,6 +19,7 @@ from bench.peers.results import RESULTS, PeerResults
 from bench.peers.shown import print_peers
 from bench.process import ServerFailed
 from bench.report import write_results
+from bench.size import attempts_of
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -44,7 +45,7 @@ def peers(
 
     Example: python -m bench.peers --size 20k --rounds 1 --seconds 0.3
     """
-    plan = Plan(attempts=read_attempts(size), rounds=rounds, seconds=seconds)
+    plan = Plan(attempts=attempts_of(size), rounds=rounds, seconds=seconds)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         found = _measure(plan, data)

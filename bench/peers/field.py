@@ -15,7 +15,7 @@ import uvloop
 from bench import empty
 from bench.authorize import write_questions
 from bench.constant import ANSWER
-from bench.counting import Parameters, WrongCount
+from bench.counting import COUNTED_ANEW, Parameters, WrongCount
 from bench.fill import fill
 from bench.peers import duckdb_counts, postgres_service, service, sqlite_only
 from bench.peers.contestants import (
@@ -97,7 +97,8 @@ def running_field(folder: Path, *, attempts: int, tickets: int, seconds: float, 
             say(f"{name} is filled")
         at = stack.enter_context(_peer(sqlite_only.__name__, sqlite, folder))
         counting = stack.enter_context(_peer(duckdb_counts.__name__, duck, folder))
-        usher = stack.enter_context(node(data, LogKind.CHDB))
+        # The others keep no counts: a question asked again shall cost all of them what it cost at first.
+        usher = stack.enter_context(node(data, LogKind.CHDB, *COUNTED_ANEW))
         constant = stack.enter_context(constant_server(folder))
         floor = stack.enter_context(empty_server(folder))
         links = stack.enter_context(secure_link_server(folder))
