@@ -119,8 +119,12 @@ def test_the_name_that_a_command_once_had_still_does_it(data: Path, node: Node) 
 
 def test_what_becomes_of_an_account_is_told_to_programs_too(data: Path, node: Node) -> None:
     account = node.create_account("told")
+    unasked = run(data, "account", "disable", str(account.cdn))
+    (told,) = printed(data, "account", "show", str(account.cdn))
 
-    assert printed(data, "account", "disable", str(account.cdn)) == [
+    assert (unasked.returncode, "told" in unasked.stderr, "--yes" in unasked.stderr) == (Exit.USAGE, True, True)
+    assert told["active"]
+    assert printed(data, "account", "disable", str(account.cdn), "--yes") == [
         {"cdn": account.cdn, "active": False, "sessions_ended": 0}
     ]
     assert printed(data, "account", "enable", str(account.cdn)) == [{"cdn": account.cdn, "active": True}]

@@ -181,7 +181,7 @@ def test_a_disabled_account_is_refused_everywhere_at_once_until_it_is_enabled(
     ticket = connection.issue(made)
     assert play(connection, made, ticket)["allow"]
 
-    assert usher("account", "disable", str(made.cdn), "--data", str(node.data)).returncode == 0
+    assert usher("account", "disable", str(made.cdn), "--yes", "--data", str(node.data)).returncode == 0
     for command in ("sevu.request", "sevu.status", "sevu.revoke", "sevu.errorlog", "sevu.errorcount"):
         reply = connection.call(made, command, key=ticket["key"])
         assert (reply["code"], reply["status"]) == (1, "failure")

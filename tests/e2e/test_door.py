@@ -89,7 +89,7 @@ def test_an_account_disabled_while_its_question_arrives_is_refused(node: Node) -
     with RawConnection(node.url) as raw:
         asked = request("POST", "/v1/authorize", body, authorization=f"Bearer {account.edge_token}")
         raw.send(asked[: -len(body)], body[:5])
-        disabled = usher("account", "disable", str(account.cdn), "--data", str(node.data))
+        disabled = usher("account", "disable", str(account.cdn), "--yes", "--data", str(node.data))
         raw.send(body[5:])
         answer = raw.answer()
         assert usher("account", "enable", str(account.cdn), "--data", str(node.data)).returncode == 0

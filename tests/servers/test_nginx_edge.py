@@ -44,7 +44,14 @@ def test_sessions_are_listed_and_kicked_through_the_api_and_the_command(site: Si
     cdn = str(site.account.cdn)
     shown = usher("session", "list", cdn, "--user", "bob", "--json", "--data", str(site.node.data))
     assert [json.loads(line)["key"] for line in shown.stdout.splitlines()] == [staying["key"]]
-    ended = usher("session", "kick", cdn, "--user", "bob", "--data", str(site.node.data))
+    kick = ("session", "kick", cdn, "--user", "bob", "--data", str(site.node.data))
+    unasked = usher(*kick)
+    assert (unasked.returncode, "1 live session" in unasked.stderr, "--yes" in unasked.stderr) == (2, True, True)
+    assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 200
+    assert usher(*kick, "--video", "films/*", "--yes").stdout == "Ended 0 sessions.\n"
+    assert usher(*kick, "--app", "vod", "--yes").stdout == "Ended 0 sessions.\n"
+    (password := site.node.data.parent / "pass").write_text("bob|1\n")
+    ended = usher(*kick[:3], "--pass-file", str(password), "--video", "cam*", "--yes", *kick[5:])
     assert ended.stdout == "Ended 1 session.\n"
     assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 403
 
@@ -59,7 +66,7 @@ def test_ended_sessions_are_reported_with_what_ended_them(site: Site) -> None:
             assert site.get(site.in_path(ticket, "live/cam1/segment000.ts")).status == 200
     site.revoke(revoked)
     cdn, data = str(site.account.cdn), ("--data", str(site.node.data))
-    assert usher("session", "kick", cdn, "--user", "dot", *data).returncode == 0
+    assert usher("session", "kick", cdn, "--user", "dot", "--yes", *data).returncode == 0
 
     shown = usher("session", "report", cdn, "--json", *data)
     ended = {each["user"]: each for each in map(json.loads, shown.stdout.splitlines())}

@@ -53,7 +53,8 @@ def test_a_kicked_viewer_is_dropped_and_stays_out_for_a_while(rtmp: RtmpSite) ->
     with connected(rtmp.port) as viewer, connected(rtmp.port) as staying:
         assert viewer.plays(name_with(ticket))
         assert staying.plays(name_with(other))
-        kicked = usher("session", "kick", str(rtmp.account.cdn), "--user", "kim", "--data", str(rtmp.node.data))
+        data = ("--data", str(rtmp.node.data))
+        kicked = usher("session", "kick", str(rtmp.account.cdn), "--user", "kim", "--yes", *data)
         assert (kicked.stdout, viewer.is_closed_within(DROPPED_S_MAX)) == ("Ended 1 session.\n", True)
         assert staying.await_media()
     assert rtmp.refuses(name_with(ticket))

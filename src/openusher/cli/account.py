@@ -10,8 +10,8 @@ import typer
 from openusher.cli import key
 from openusher.cli.connect import ask_node
 from openusher.cli.credentials import read_secret_file
-from openusher.cli.options import AsJson, Cdn, Data, settings_of
-from openusher.cli.output import EXITS, counted, err, out, print_fields, print_json, print_table
+from openusher.cli.options import AsJson, Cdn, Data, Yes, settings_of
+from openusher.cli.output import EXITS, confirm, counted, err, out, plain, print_fields, print_json, print_table
 
 app = typer.Typer(
     help="Make and look after accounts, whether or not the node runs.\n\nExample: usher account create acme",
@@ -93,14 +93,19 @@ def show(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
 
 
 @app.command("disable", short_help="Refuse an account everywhere.", epilog=EXITS)
-def disable(cdn: Cdn, data: Data = None, as_json: AsJson = False) -> None:
+def disable(cdn: Cdn, yes: Yes = False, data: Data = None, as_json: AsJson = False) -> None:
     """Refuse an account everywhere from now on: code 0001 at the API, status 401 at the door. The sessions of its
     viewers end, and what plays over a connection is dropped where it can be. What is recorded of it stays.
 
     \b
-    Example: usher account disable 158
+    Example: usher account disable 158 --yes
     """
-    disabled = ask_node(settings_of(data=data), "POST", f"/accounts/{cdn}/disable")
+    settings = settings_of(data=data)
+    if not yes:
+        found = ask_node(settings, "GET", f"/accounts/{cdn}")
+        ending = f"{counted(found['sessions'], 'live session')} would end, and nobody of it gets in. "
+        confirm(f"Account {cdn} is {plain(found['name'])}: {ending}Disable it?", yes=False)
+    disabled = ask_node(settings, "POST", f"/accounts/{cdn}/disable")
     if as_json:
         print_json(disabled)
         return

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from openusher.cli.connect import ask_node
-from openusher.cli.options import AsJson, Cdn, Data, settings_of
-from openusher.cli.output import EXITS, Exit, counted, fail, out, print_fields, print_json, print_table
+from openusher.cli.credentials import read_secret_file
+from openusher.cli.options import AsJson, Cdn, Data, Yes, settings_of
+from openusher.cli.output import EXITS, Exit, confirm, counted, fail, out, print_fields, print_json, print_table
 from openusher.settings import Settings
 
 app = typer.Typer(
@@ -21,7 +23,12 @@ Session = Annotated[str, typer.Option("--session", help="The session of this nam
 Key = Annotated[str, typer.Option("--key", help="Those of this ticket.")]
 User = Annotated[str, typer.Option("--user", help="Those of this user, as a pass names him.")]
 Ip = Annotated[str, typer.Option("--ip", help="Those that began at this address or in this net.")]
+App = Annotated[str, typer.Option("--app", help="Those of this application; a name or a pattern.")]
 Video = Annotated[str, typer.Option("--video", help="Those of this video; a name or a pattern.")]
+PassFile = Annotated[
+    Path | None,
+    typer.Option("--pass-file", metavar="FILE", help="Those with the pass in this file; - reads stdin."),
+]
 
 
 @app.command("list", short_help="List who watches now.", epilog=EXITS)
@@ -30,7 +37,9 @@ def list_sessions(
     key: Key = "",
     user: User = "",
     ip: Ip = "",
+    app_name: App = "",
     video: Video = "",
+    pass_file: PassFile = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="So many, the newest first.")] = 100,
     data: Data = None,
     as_json: AsJson = False,
@@ -41,8 +50,8 @@ def list_sessions(
     \b
     Example: usher session list 158 --video 'cam*'
     """
-    search = {**_search(key=key, user=user, ip=ip, video=video), "limit": limit}
-    found = _ask(settings_of(data=data), cdn, "sessions", search)
+    search = _search(pass_file, key=key, user=user, ip=ip, app=app_name, video=video)
+    found = _ask(settings_of(data=data), cdn, "sessions", {**search, "limit": limit})
     if as_json:
         for session in found["sessions"]:
             print_json(session)
@@ -84,18 +93,28 @@ def kick(
     key: Key = "",
     user: User = "",
     ip: Ip = "",
+    app_name: App = "",
+    video: Video = "",
+    pass_file: PassFile = None,
+    yes: Yes = False,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """End the live sessions that match, and refuse their tickets for a minute where they were used.
+    """End the live sessions that match, and refuse their tickets for a minute where they were used. One of --session,
+    --key, --user, --ip and --pass-file is needed; --app and --video narrow it.
 
     \b
-    Example: usher session kick 158 --user user123
+    Example: usher session kick 158 --user user123 --video 'cam*'
     """
-    search = _search(session=session, key=key, user=user, ip=ip)
-    if not search:
-        fail("say whom: --session, --key, --user or --ip", Exit.USAGE)
-    kicked = _ask(settings_of(data=data), cdn, "kick", search)
+    whom = _search(pass_file, session=session, key=key, user=user, ip=ip)
+    if not whom:
+        fail("say whom: --session, --key, --user, --ip or --pass-file", Exit.USAGE)
+    search = {**whom, **_search(None, app=app_name, video=video)}
+    settings = settings_of(data=data)
+    if not yes:
+        matching = _ask(settings, cdn, "sessions", {**search, "limit": 1})["session_count"]
+        confirm(f"{counted(matching, 'live session')} of account {cdn} would end. End what matches?", yes=False)
+    kicked = _ask(settings, cdn, "kick", search)
     if as_json:
         print_json(kicked)
         return
@@ -140,8 +159,9 @@ def rotate_key(data: Data = None) -> None:
     out.print("New cookies are signed by a new key.")
 
 
-def _search(**filters: str) -> dict[str, Any]:
-    return {name: text for name, text in filters.items() if text}
+def _search(pass_file: Path | None, **filters: str) -> dict[str, Any]:
+    search = {name: text for name, text in filters.items() if text}
+    return search if pass_file is None else {**search, "pass": read_secret_file(pass_file, flag="--pass-file")}
 
 
 def _state(session: dict[str, Any]) -> str:
