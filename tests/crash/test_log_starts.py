@@ -115,6 +115,10 @@ def test_a_node_decides_while_its_log_cannot_start_and_counts_once_it_does(
     asyncio.run(count())
 
 
+# A node that has shipped cannot: what is in the log is not in the ledger any more.
+_WITHOUT_LOG = "a node that has shipped nothing yet can also count without it: --log ledger"
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -128,7 +132,7 @@ def test_a_node_decides_while_its_log_cannot_start_and_counts_once_it_does(
     ids=["a CPU it was not built for", "it gives up", "it cannot be imported"],
 )
 def test_where_chdb_cannot_run_the_error_names_the_small_mode(tmp_path: Path, lines: str, said: str) -> None:
-    with chdb_is(lines, tmp_path / "log"), pytest.raises(SetupError, match="--log ledger") as raised:
+    with chdb_is(lines, tmp_path / "log"), pytest.raises(SetupError, match=_WITHOUT_LOG) as raised:
         asyncio.run(Opened(tmp_path / "log").log.start())
 
     assert said in str(raised.value)
@@ -139,7 +143,7 @@ def test_where_chdb_cannot_run_the_error_names_the_small_mode(tmp_path: Path, li
 def test_a_start_that_is_killed_names_the_signal_and_the_small_mode(tmp_path: Path) -> None:
     async def start() -> None:
         opened = Opened(tmp_path / "log")
-        with killed(tmp_path / "log"), pytest.raises(LogUnavailable, match=r"killed by SIGKILL .* --log ledger"):
+        with killed(tmp_path / "log"), pytest.raises(LogUnavailable, match=f"killed by SIGKILL .*{_WITHOUT_LOG}"):
             await opened.log.start()
         await opened.log.close()
 

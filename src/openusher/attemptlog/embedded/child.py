@@ -41,6 +41,8 @@ PROCESS = "openusher.attemptlog.embedded.process"
 # An instruction that this CPU has not, a system call that it may not make: it will never run here. Any other signal,
 # such as SIGKILL where memory was short, says nothing about the next start.
 _NEVER_RUNS = frozenset({signal.SIGILL, signal.SIGSYS})
+# The small mode is refused where the log has attempts that the ledger has no more (node.py).
+_WITHOUT = "a node that has shipped nothing yet can also count without it: --log ledger"
 _decoder = msgspec.msgpack.Decoder(ToDoor)
 
 
@@ -165,7 +167,7 @@ class Child:
         if names & DAMAGE:
             return LogDamaged(f"{problem}: its data is damaged ({named})")
         why = f" ({named})" if named else ""
-        return SetupError(f"{problem}{why}; mend that, or count without it: --log ledger")
+        return SetupError(f"{problem}{why}; mend that; {_WITHOUT}")
 
     async def _ended_early(self) -> SetupError | LogUnavailable:
         status = await self._wait()
@@ -173,12 +175,12 @@ class Child:
         said = "".join(f"\n  {line[:_STDERR_LINE_MAX]}" for line in lines)
         if status < 0 and -status not in _NEVER_RUNS:
             return LogUnavailable(
-                f"the attempt log's process {self.ended} while starting; if it always is, count without it: "
-                f"--log ledger{said}"
+                f"the attempt log's process {self.ended} while starting; if it always is, look for what ends it "
+                f"(memory, a sandbox); {_WITHOUT}{said}"
             )
         return SetupError(
             "the attempt log's engine (chDB) cannot run on this machine: its process "
-            f"{self.ended} while starting; count without it: --log ledger{said}"
+            f"{self.ended} while starting; move the data folder to one where it runs; {_WITHOUT}{said}"
         )
 
     async def _receive(self) -> ToDoor:
