@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from openusher.errors import LedgerUnavailable, NotAuthorised
+from openusher.errors import AlreadyExists, LedgerUnavailable, NotAuthorised
 from openusher.ledger.base import Decide, Issue, Ledger, Revoke
 from openusher.model.attempt import Decision, Reason
 from openusher.model.ticket import Ticket, TicketFilter, TicketState
@@ -122,6 +122,8 @@ async def test_a_key_of_an_import_under_way_is_refused_to_others_and_spoils_nobo
     outcomes = await ledger.commit_batch(issues, now_ms=NOON_MS)
 
     assert [isinstance(outcome, Ticket) for outcome in outcomes] == [True, False, True]
+    assert isinstance(outcomes[1], AlreadyExists)
+    assert "a file that is being taken over has it" in str(outcomes[1])
 
 
 async def test_tickets_are_found_by_what_they_are_and_what_they_open(ledger: Ledger) -> None:

@@ -34,6 +34,11 @@ ON tickets.number >= first_ticket AND tickets.import = imports.number
 WHERE done_s = 0 LIMIT ?
 """
 
+_HOLDS = """
+SELECT 1 FROM tickets CROSS JOIN imports ON imports.number = tickets.import
+WHERE tickets.cdn = ? AND tickets.key = ? AND done_s = 0
+"""
+
 
 def begin(connection: apsw.Connection, cdn: int, *, last_ticket: int, now_s: int) -> int:
     """The number of a new import. Raises apsw.Error."""
@@ -64,6 +69,11 @@ def drop_unfinished(connection: apsw.Connection, *, limit: int) -> int:
     if not dropped:
         connection.execute("DELETE FROM imports WHERE done_s = 0")
     return dropped
+
+
+def holds(connection: apsw.Connection, cdn: int, key: str) -> bool:
+    """Whether an import that is not done has a ticket with this key. Raises apsw.Error."""
+    return bool(list(connection.execute(_HOLDS, (cdn, key))))
 
 
 def has_unfinished(connection: apsw.Connection) -> bool:

@@ -14,9 +14,9 @@ from typing import TypeVar, cast
 import apsw
 import msgspec
 
-from openusher.errors import CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable
-from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, LedgerTally, Outcome
-from openusher.ledger.sqlite import store
+from openusher.errors import AlreadyExists, CallerError, CommitUnknown, InvalidParameter, LedgerUnavailable
+from openusher.ledger.base import BATCH_OPERATIONS_MAX, Drawn, Issue, LedgerTally, Operation, Outcome
+from openusher.ledger.sqlite import imports, store
 from openusher.ledger.sqlite.batch import Batch, Counters
 from openusher.ledger.sqlite.checkpoints import Checkpoints
 from openusher.ledger.sqlite.indexes import set_indexes
@@ -238,13 +238,19 @@ class Writer:
                     outcomes.extend(applied)
                     counters = batch.counters
                 except _CONTENT_ERRORS as error:
-                    log.error("ledger.operation_refused", error=type(error).__name__)
                     self._connection.execute("ROLLBACK TO one")
-                    outcomes.append(InvalidParameter("request", "cannot be stored as it is"))
+                    outcomes.append(self._refusal(operation, error))
                 self._connection.execute("RELEASE one")
             counters = self._number_commit(counters, now_ms=drawn.now_ms)
         self._commit(counters)
         return outcomes
+
+    def _refusal(self, operation: Operation, error: Exception) -> CallerError:
+        """Why this one could not be stored."""
+        if isinstance(operation, Issue) and imports.holds(self._connection, operation.ticket.cdn, operation.ticket.key):
+            return AlreadyExists("key: a file that is being taken over has it; look again once that has ended")
+        log.error("ledger.operation_refused", error=type(error).__name__)
+        return InvalidParameter("request", "cannot be stored as it is")
 
     def _number_commit(self, counters: Counters, *, now_ms: int) -> Counters:
         """Give the open transaction a number: every commit has one, so that one of unknown outcome can be looked up."""
