@@ -22,7 +22,8 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     same rounds; `cpu_us` what a request cost the serving process; `busy` how near the load generator was to its own
     limit (1.0). Without a goal `reached` is None."""
 
-    log: str
+    # That of a run which is of no log is left out in the file.
+    log: str = ""
     name: str
     connections: int = 1
     rate: float | None = None
@@ -67,12 +68,7 @@ def _rounded(content: object) -> object:
 
 
 def print_results(results: Results, console: Console) -> None:
-    machine = results.machine
-    console.print(
-        f"{machine.cpus} x {machine.cpu}, {machine.memory_gb} GB, {machine.kernel}; Python {machine.python}, "
-        f"SQLite {machine.sqlite}; fsync p50 {machine.fsync_p50_ms} ms, p99 {machine.fsync_p99_ms} ms; "
-        f"load average {machine.load_average} at the start; {machine.date}"
-    )
+    console.print(machine_sentence(results.machine))
     table = Table(box=SIMPLE_HEAD)
     for name in ("log", "what", "conn.", "per s", "p50 ms", "p99 ms", "of constant", "cpu us", "goal", "reached"):
         is_number = name in ("conn.", "per s", "p50 ms", "p99 ms", "of constant", "cpu us")
@@ -82,7 +78,7 @@ def print_results(results: Results, console: Console) -> None:
         if figure.log != last_log:
             table.add_section()
             last_log = figure.log
-        table.add_row(*_cells(figure))
+        table.add_row(*figure_cells(figure))
     # A figure cut short is none; a narrow terminal may break the lines instead.
     console.width = max(console.width, _TABLE_WIDTH)
     console.print(table)
@@ -90,7 +86,17 @@ def print_results(results: Results, console: Console) -> None:
     console.print(f"Every count agreed with what was acknowledged. Goals reached: {sum(reached)} of {len(reached)}.")
 
 
-def _cells(figure: Figure) -> list[str]:
+def machine_sentence(machine: Machine) -> str:
+    """Where a run was made, and of what."""
+    return (
+        f"{machine.cpus} x {machine.cpu}, {machine.memory_gb} GB, {machine.kernel}; Python {machine.python}, "
+        f"SQLite {machine.sqlite}; fsync p50 {machine.fsync_p50_ms} ms, p99 {machine.fsync_p99_ms} ms; load average "
+        f"{machine.load_average} at the start; {machine.date}; commit {machine.commit[:12] or 'unknown'}"
+    )
+
+
+def figure_cells(figure: Figure) -> list[str]:
+    """One row of the table."""
     if figure.value is not None:
         measured = ["", f"{figure.value:,.1f} {figure.unit}", "", "", "", ""]
     else:

@@ -12,6 +12,8 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
+from bench.peers.results import RESULTS as PEERS
+from docs.measured import performance_tables
 from openusher.cli.main import app
 from openusher.cli.sources import flag_of, variable_of
 from openusher.model.edge import OPTIONS, EdgeKind, Option
@@ -24,6 +26,7 @@ DOCS = Path(__file__).resolve().parent
 OPENAPI = DOCS / "reference" / "openapi.json"
 RESULTS = DOCS.parent / "bench" / "results.json"
 
+PLOTS = DOCS / "performance"
 FOLLOW_UPS = DOCS.parent / "bench" / "followup.json"
 # Of a live stream in segments of four seconds: a segment and a playlist in that time, or a question in `recheck_s`.
 _ASKED_A_SECOND = {0: 0.5, 4: 0.25, 10: 0.1, 30: 1 / 30}
@@ -158,6 +161,7 @@ MADE: dict[str, Callable[[], str]] = {
     "reference/edges.md": options_table,
     "explanation/promises.md": restart_sentence,
     "how-to/guard-nginx.md": viewers_table,
+    "performance.md": performance_tables,
 }
 
 
@@ -173,7 +177,12 @@ def openapi_text() -> str:
 
 
 def main() -> None:
-    """Fill in every page of `MADE`, and write what is made as a whole."""
+    """Fill in every page of `MADE`, and write what is made as a whole; draw what has been measured since."""
+    if PEERS.exists():
+        # Only here: what draws takes a second to load.
+        from bench.peers.plots import draw_all
+
+        draw_all(PLOTS)
     OPENAPI.write_text(openapi_text())
     for name, make in MADE.items():
         page = DOCS / name

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import msgspec
 
-from bench.counting import QUESTIONS, Parameters
+from bench.counting import QUESTIONS, Parameters, Question
 from bench.load import Report
 from bench.machine import look_at_machine
+from bench.peers.contestants import Counter
 from bench.peers.field import Field, Say, agree, running_field, versions
-from bench.peers.results import FLOOR, SECURE_LINK, USHER, CountTime, Decided, PeerResults, spread
+from bench.peers.results import FLOOR, SECURE_LINK, USHER, USHER_AGAIN, CountTime, Decided, PeerResults, spread
 from bench.traffic import TICKETS_MAX
 
 CONNECTIONS = (1, 16, 64, 256, 1_024)
 SHARES = (0.5, 0.75, 0.9, 0.95)
 # Enough that a request hardly ever waits for one of them.
 _OPEN_CONNECTIONS = 256
-# Of each kind of count, and how many of them everyone is asked before, to see that all answer the same.
-_ASKED, _COMPARED = 100, 3
+# Of each kind of count: asked once in a round, of them again and again, and before, to see that all answer the same.
+_ASKED, _ASKED_AGAIN, _COMPARED = 300, 20, 3
 # A count takes milliseconds, and there are many kinds of it.
 _COUNT_S_MAX = 0.3
 
@@ -80,18 +81,21 @@ class _Contest:
         self._plan, self._field, self._folder, self._say = plan, field, folder, say
 
     def counts(self) -> list[CountTime]:
-        asked = {question.name: self._draw(question.name) for question in QUESTIONS}
-        for question, drawn in asked.items():
-            agree(self._field.counters, question, drawn[:_COMPARED])
-        self._say(f"all {len(self._field.counters)} count the same, by {len(asked)} kinds of questions")
-        seconds = min(self._plan.seconds, _COUNT_S_MAX)
+        counters = self._field.counters
+        for question in QUESTIONS:
+            agree(counters, question.name, self._draw(question, "compared", _COMPARED))
+        self._say(f"all {len(counters)} count the same, by {len(QUESTIONS)} kinds of questions")
         found: dict[tuple[str, str], list[Report]] = defaultdict(list)
         for turn in range(1, self._plan.rounds + 1):
-            for question, drawn in asked.items():
-                for name, counter in self._field.counters.items():
-                    found[question, name].append(counter.load(drawn, self._folder, seconds=seconds))
-                shown = ", ".join(f"{name} {found[question, name][-1].p50_ms:.2f}" for name in self._field.counters)
-                self._say(f"round {turn}, count, {question}, p50 ms: {shown}")
+            for question in QUESTIONS:
+                asked = self._draw(question, f"round {turn}", _ASKED)
+                for name, counter in counters.items():
+                    found[question.name, name].append(self._count(counter, asked, once=True))
+                again = self._count(counters[USHER], asked[:_ASKED_AGAIN], once=False)
+                found[question.name, USHER_AGAIN].append(again)
+                names = (USHER_AGAIN, *counters)
+                shown = ", ".join(f"{name} {found[question.name, name][-1].p50_ms:.2f}" for name in names)
+                self._say(f"round {turn}, count, {question.name}, p50 ms: {shown}")
         return [
             CountTime(
                 contestant=name,
@@ -102,10 +106,13 @@ class _Contest:
             for (question, name), reports in found.items()
         ]
 
-    def _draw(self, name: str) -> list[Parameters]:
-        (question,) = (question for question in QUESTIONS if question.name == name)
-        chance = random.Random(name)
-        return [question.ask(chance, self._plan.tickets) for _ in range(_ASKED)]
+    def _draw(self, question: Question, seed: str, number: int) -> list[Parameters]:
+        """In each round others, so that nobody has answered them before."""
+        chance = random.Random(f"{question.name}, {seed}")
+        return [question.ask(chance, self._plan.tickets) for _ in range(number)]
+
+    def _count(self, counter: Counter, asked: Sequence[Parameters], *, once: bool) -> Report:
+        return counter.load(asked, self._folder, seconds=min(self._plan.seconds, _COUNT_S_MAX), once=once)
 
     def closed(self) -> list[Decided]:
         """Each as fast as it goes."""
@@ -116,7 +123,7 @@ class _Contest:
                     found[name, connections].append(self._load(name, connections))
                 shown = ", ".join(f"{name} {found[name, connections][-1].rate:,.0f}" for name in self._field.doors)
                 self._say(f"round {turn}, {connections} connections, decisions a second: {shown}")
-        return [_decided(name, connections, reports) for (name, connections), reports in found.items()]
+        return [decided_of(name, connections, reports) for (name, connections), reports in found.items()]
 
     def open(self, maxima: dict[str, float]) -> list[Decided]:
         """Each at shares of what it reached; the floor at the rates of Usher, beside which it is read."""
@@ -136,7 +143,7 @@ class _Contest:
                 )
                 self._say(f"round {turn}, at {share:.0%} of its maximum, p99 ms: {shown}")
         return [
-            _decided(name, _OPEN_CONNECTIONS, reports, share=share, offered=offered[name, share])
+            decided_of(name, _OPEN_CONNECTIONS, reports, share=share, offered=offered[name, share])
             for (name, share), reports in found.items()
         ]
 
@@ -148,7 +155,7 @@ class _Contest:
         return report
 
 
-def _decided(
+def decided_of(
     name: str,
     connections: int,
     reports: Sequence[Report],
@@ -156,6 +163,7 @@ def _decided(
     share: float | None = None,
     offered: float | None = None,
 ) -> Decided:
+    """What the rounds found, without latencies where one of them did not keep up."""
     kept_up = all(report.kept_up for report in reports)
     return Decided(
         contestant=name,

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.peers.results import CONSTANT, USHER, Decided, PeerResults, Spread
+from bench.report import machine_sentence
 
 # A figure cut short is none; a narrow terminal may break the lines instead.
 _WIDTH = 150
@@ -39,15 +40,12 @@ def tables(results: PeerResults) -> list[Shown]:
 
 def run_sentence(results: PeerResults) -> str:
     """What was run, on what, beside whom."""
-    machine = results.machine
     tried = ", ".join(f"{rate:,.0f} with {workers}" for workers, rate in results.workers_tried.items())
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     return (
         f"{results.attempts:,} attempts of {results.tickets:,} tickets in each store; {results.rounds} rounds of "
-        f"{results.seconds:g} s. {machine.cpus} x {machine.cpu}, {machine.memory_gb} GB, {machine.kernel}; fsync p50 "
-        f"{machine.fsync_p50_ms} ms, p99 {machine.fsync_p99_ms} ms; load average {machine.load_average} at the start; "
-        f"{machine.date}; commit {machine.commit[:12] or 'unknown'}. {versions}. The PostgreSQL service ran "
-        f"{results.workers} processes (decisions a second at 64 connections: {tried})."
+        f"{results.seconds:g} s. {machine_sentence(results.machine)}. {versions}. The PostgreSQL service was "
+        f"tried with several numbers of processes, and ran {results.workers} (decisions a second: {tried})."
     )
 
 

@@ -1,0 +1,62 @@
+"""What docs/performance.md has from the benches: tables of `bench/*.json`, each where its run has been made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from bench.followup import RESULTS as FOLLOW_UPS
+from bench.peers.results import RESULTS as PEERS
+from bench.peers.results import read_results
+from bench.peers.shown import markdown, run_sentence, tables
+from bench.report import RESULTS, Figure, Results, figure_cells, machine_sentence
+
+# After which table which plot stands.
+PLOT_AFTER = {0: "decisions", 3: "waiting", 4: "counts"}
+_COLUMNS = ("log", "what", "conn.", "per s", "p50 ms", "p99 ms", "of constant")
+
+
+def performance_tables(
+    results: Path = RESULTS, follow_ups: Path = FOLLOW_UPS, peers: Path = PEERS, plots: str = "performance"
+) -> str:
+    """A section a bench; one that has not run is named with the command that runs it."""
+    return "\n\n".join(
+        [
+            "## A node",
+            _node(results, "make bench"),
+            "## Follow-ups of live sessions",
+            _node(follow_ups, "make bench-followup"),
+            "## Beside what one would build or pick instead",
+            *_beside(peers, plots),
+        ]
+    )
+
+
+def _node(file: Path, command: str) -> str:
+    if not file.exists():
+        return f"Not measured here yet: `{command}` does."
+    found = msgspec.json.decode(file.read_bytes(), type=Results)
+    rows = [f"| {' | '.join(_cells(figure))} |" for figure in found.figures]
+    head = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
+    attempts = " and ".join(f"{number:,} with `--log {log}`" for log, number in found.attempts_by_log.items())
+    said = f"By `{command}`: {attempts} attempts, {found.tickets:,} tickets. {machine_sentence(found.machine)}."
+    return "\n".join([said, "", *head, *rows])
+
+
+def _cells(figure: Figure) -> list[str]:
+    return figure_cells(figure)[: len(_COLUMNS)]
+
+
+def _beside(file: Path, plots: str) -> Iterator[str]:
+    if not file.exists():
+        yield "Not measured here yet: `make bench-peers` does, in under 15 minutes."
+        return
+    found = read_results(file)
+    yield f"By `make bench-peers`. {run_sentence(found)}"
+    for place, shown in enumerate(tables(found)):
+        yield f"### {shown.title}"
+        yield markdown(shown)
+        if place in PLOT_AFTER:
+            yield f"![{shown.title}]({plots}/{PLOT_AFTER[place]}.svg)"
