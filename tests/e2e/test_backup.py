@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from tests.e2e.scraping import admin_client, scraped_by
 from tests.e2e.test_log_kinds import answers, ask_some, await_shipped
 from tests.nodes import running_node, usher
 
@@ -37,6 +39,9 @@ def test_a_backup_restored_elsewhere_is_sound_and_counts_as_the_node_did(tmp_pat
         second = _told("backup", str(directory), "--data", str(data))
         ask_some(connection, account, 3)
         listed = usher("backup", str(directory), "--list").stdout
+        with admin_client(data) as client:
+            seen_s = scraped_by(client).of("usher_last_backup_timestamp_seconds")
+        last = _told("status", "--data", str(data))["last_backup"]
     # As a tool copies it that knows neither hard links nor symbolic ones.
     shutil.copytree(directory / second["backup"], elsewhere)
     restored = tmp_path / "restored"
@@ -56,6 +61,10 @@ def test_a_backup_restored_elsewhere_is_sound_and_counts_as_the_node_did(tmp_pat
     assert checked.returncode == 0, checked.stdout
     assert (refused.returncode, "is a data folder already" in refused.stderr) == (1, True)
     assert counted == counted_again
+    assert last == {"backup": second["backup"], "made_at": second["made_at"], "attempt": 17}
+    made_at = datetime.fromisoformat(f"{second['made_at']}+00:00")
+    assert seen_s == made_at.timestamp()
+    assert _told("status", "--data", str(restored))["last_backup"] is None
     assert total == 21
     # What it ships from now on is not called what the other node ships.
     assert _incarnation(data) != _incarnation(restored)

@@ -12,6 +12,7 @@ import pytest
 from openusher.attemptlog.base import Frozen
 from openusher.attemptlog.plainlist import PlainListLog
 from openusher.backup.files import locked, make_folders
+from openusher.backup.last import LastBackup, last_backup, remember_backup
 from openusher.backup.making import Versions, find_damage, make_backup, prepare_directory, prune
 from openusher.backup.manifest import MANIFEST, Cut, backup_folders, find_backup, read_backup
 from openusher.backup.restoring import copy_backup, new_folder
@@ -331,3 +332,35 @@ async def test_a_node_clears_what_a_killed_backup_left_and_not_what_one_still_co
 
     assert kept
     assert sorted(os.listdir(data)) == ["backup.lock", "ledger.db"]
+
+
+# --- what the data folder knows of it -------------------------------------------------------------------------------
+
+
+def test_files_that_a_backup_makes_belong_to_whom_the_folder_does(data: Path, directory: Path) -> None:
+    """Root makes backups of a service's folder, whose own user must be able to make the next."""
+    if os.geteuid() == 0:
+        os.chown(data, 65_534, 65_534)
+        os.chown(directory, 65_534, 65_534)
+    folder, _ = _make(directory, _staged(data, {"part": _PART}), data)
+    with locked(data), locked(directory):
+        remember_backup(data, read_backup(folder))
+    hold_folder(tmp := data / "inner").release()
+
+    owner = data.stat().st_uid
+    made = [data / "backup.lock", directory / "backup.lock", data / "last-backup.json"]
+    assert [file.stat().st_uid for file in made] == [owner] * 3
+    assert (tmp / "lock").stat().st_uid == tmp.stat().st_uid
+
+
+def test_a_note_of_the_last_backup_that_cannot_be_read_is_none(data: Path, directory: Path) -> None:
+    folder, _ = _make(directory, _staged(data, {"part": _PART}), data)
+    notes = []
+    for text in (None, "", "{}", '{"backup": "b", "made_at": "yesterday", "attempt": 1}'):
+        if text is not None:
+            (data / "last-backup.json").write_text(text)
+        notes.append(last_backup(data))
+    remember_backup(data, read_backup(folder))
+
+    assert notes == [None] * 4
+    assert last_backup(data) == LastBackup(folder.name, read_backup(folder).manifest.made_at, _CUT.attempt)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from openusher.backup.manifest import StoredFile
 from openusher.errors import SetupError
+from openusher.ledger.folder import give_to_owner
 
 _CHUNK_BYTES = 1024 * 1024
 _LOCK_FILE = "backup.lock"
@@ -24,6 +25,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Be the only one who makes a backup of, or into, `folder`. Raises SetupError."""
     try:
         lock = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        give_to_owner(lock, folder)
     except OSError as error:
         raise SetupError(f"{folder}: cannot be written: {error.strerror}") from error
     try:

@@ -98,6 +98,7 @@ def _verify(directory: Path, *, as_json: bool) -> None:
 
 async def _back_up(settings: Settings, directory: Path, *, keep: int, as_json: bool) -> None:
     from openusher.backup.files import locked
+    from openusher.backup.last import remember_backup
     from openusher.backup.making import Versions, make_backup, prepare_directory, prune, size_of
     from openusher.backup.staging import Staged
 
@@ -123,6 +124,10 @@ async def _back_up(settings: Settings, directory: Path, *, keep: int, as_json: b
                     )
             finally:
                 await ask(client, "DELETE", "/backup")
+            try:
+                remember_backup(settings.data, made.backup)
+            except OSError as error:
+                err.print(f"usher: {settings.data}: the backup is made, but not noted: {error.strerror}", markup=False)
             removed = prune(directory, keep=keep) if keep else []
     manifest = made.backup.manifest
     took_s = round(time.monotonic() - began, 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from openusher.backup.last import last_backup
 from openusher.cli.connect import admin, ask
 from openusher.cli.footprint import disk_bytes, folder_bytes, memory_bytes, shown_bytes
 from openusher.cli.options import AsJson, Data, settings_of
@@ -20,7 +21,7 @@ from openusher.sevu.dates import format_instant
 
 def status(data: Data = None, as_json: AsJson = False) -> None:
     """Show how a node is doing: since when it is up, what it decides, what waits to be shipped, what it takes of memory
-    and disk. Where none runs on the folder, what the folder holds.
+    and disk, and when it was backed up last. Where none runs on the folder, what the folder holds.
 
     \b
     Example: usher status --data /var/lib/usher
@@ -29,7 +30,9 @@ def status(data: Data = None, as_json: AsJson = False) -> None:
     holder = _holder(settings)
     answer = asyncio.run(_status(settings))
     running = answer["running"]
+    last = last_backup(settings.data)
     answer |= {
+        "last_backup": None if last is None else msgspec.to_builtins(last),
         "holder": None if holder is None else msgspec.to_builtins(holder),
         "memory_bytes": memory_bytes(running["pids"]) if running else {},
         "folder_bytes": folder_bytes(settings.data),
@@ -44,6 +47,7 @@ def status(data: Data = None, as_json: AsJson = False) -> None:
             **(_shown_node(running, answer["holder"]) if running else {"node": "does not run"}),
             **_shown_attempts(answer),
             **_shown_footprint(answer),
+            "last backup": f"{last.made_at} UTC, up to attempt {last.attempt}" if last else "none",
             "fault": answer["fault"] or "none",
         }
     )

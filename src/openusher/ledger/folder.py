@@ -83,6 +83,7 @@ def hold_folder(path: Path, *, create: bool = True, half_restored: bool = False)
             # It holds secrets in clear: tickets' passes and the keys that sign.
             path.chmod(0o700)
         lock = os.open(path / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        give_to_owner(lock, path)
     except FileNotFoundError:
         raise SetupError(f"{path}: no such data folder; name one with --data, or start it with usher serve") from None
     except OSError as error:
@@ -93,6 +94,14 @@ def hold_folder(path: Path, *, create: bool = True, half_restored: bool = False)
         raise FolderInUse(path, holder)
     _write_holder(lock)
     return DataFolder(path, lock)
+
+
+def give_to_owner(descriptor: int, folder: Path) -> None:
+    """Let an open file in `folder` belong to whom the folder does: what root's commands make there must not shut out
+    the service's own user. Raises OSError."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _take(lock: int) -> bool:

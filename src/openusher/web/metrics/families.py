@@ -80,6 +80,11 @@ DISK_FREE_MIN = _gauge(
     "The setting free_bytes_min: with less free space, starts are answered busy.",
     "To compare usher_disk_free_bytes with.",
 )
+LAST_BACKUP = _gauge(
+    "usher_last_backup_timestamp_seconds",
+    "When the last backup of the data folder was made by `usher backup`, in unix seconds; 0: never.",
+    "When it no longer rises every night, see what your timer says of `usher backup`.",
+)
 
 # What is asked and answered: four different things, each counted on its own.
 
@@ -333,7 +338,7 @@ def _of_processes() -> list[Family]:
 
 
 SECTIONS: dict[str, list[Family]] = {
-    "The node": [BUILD, READY, TAKES_STARTS, CLOCK_AHEAD, DISK_FREE, DISK_SIZE, DISK_FREE_MIN],
+    "The node": [BUILD, READY, TAKES_STARTS, CLOCK_AHEAD, DISK_FREE, DISK_SIZE, DISK_FREE_MIN, LAST_BACKUP],
     "What is asked and answered": [
         DECISIONS,
         BAD_REQUESTS,

@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
 from openusher import __version__
+from openusher.backup.last import last_backup
 from openusher.errors import StoreError
 from openusher.ledger.base import LedgerStats, LedgerTally
 from openusher.model.account import Edge
@@ -97,6 +98,8 @@ class Readings:
         reading.put(show.TAKES_STARTS, self._usher.takes_starts)
         reading.put(show.CLOCK_AHEAD, self._usher.clock_ahead_s)
         reading.put(show.DISK_FREE_MIN, self._settings.free_bytes_min)
+        last = last_backup(self._settings.data)
+        reading.put(show.LAST_BACKUP, last.made_s if last else 0)
         try:
             disk = shutil.disk_usage(self._settings.data)
         except OSError:
