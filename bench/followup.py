@@ -5,10 +5,7 @@ Requests have the shape of nginx's `auth_request`, one of a hundred thousand liv
 
 from __future__ import annotations
 
-import json
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +23,7 @@ from bench.authorize import measure_authorize, write_questions
 from bench.fill import fill
 from bench.load import Load, Report, run_load
 from bench.machine import look_at_machine
-from bench.process import Account, Server, ServerFailed, constant_server, create_account, node
+from bench.process import Account, Server, ServerFailed, constant_server, create_account, create_edge, node
 from bench.report import Figure, Results, print_results, write_results
 from openusher.settings import LogKind
 
@@ -52,34 +49,14 @@ class _Files(msgspec.Struct, frozen=True):
     sessions: int
 
 
-def _headers(n: int, file: str) -> bytes:
-    """What nginx says of ticket `n`'s viewer when it asks for `file`."""
-    app_name, video = traffic.APPS[n % len(traffic.APPS)], f"live/cam{n % traffic.CAMERAS}"
-    path = f"/{app_name}/{video}/{file}"
-    password = traffic.password(n).replace("|", "%7C")
-    return msgspec.json.encode(
-        {
-            "x-original-uri": f"/t/{traffic.key(n)}/{password}{path}",
-            "x-original-path": path,
-            "x-original-method": "GET",
-            "x-real-ip": traffic.address(n),
-            "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-            "accept": "*/*",
-            "accept-language": "en-US,en;q=0.5",
-            "accept-encoding": "gzip, deflate, br",
-            "referer": "https://www.example.com/",
-        }
-    )
-
-
 def _write_files(folder: Path, *, tickets: int) -> _Files:
     chance = random.Random(tickets)
     numbers = [n for n in range(tickets) if n % 100 > 1]
     files = _Files(folder / "starts.txt", folder / "follow_ups.txt", len(numbers))
-    files.starts.write_bytes(b"\n".join(_headers(n, "index.m3u8") for n in numbers))
+    files.starts.write_bytes(b"\n".join(traffic.nginx_headers(n, "index.m3u8") for n in numbers))
     with files.follow_ups.open("wb") as lines:
         for n in chance.choices(numbers, k=min(100_000, 2 * tickets)):
-            lines.write(_headers(n, f"segment{int(chance.random() * _SEGMENTS):05d}.ts") + b"\n")
+            lines.write(traffic.nginx_headers(n, f"segment{int(chance.random() * _SEGMENTS):05d}.ts") + b"\n")
     return files
 
 
@@ -102,19 +79,6 @@ def _ask(
             rate=rate,
         )
     )
-
-
-def _create_edge(data: Path, account: Account) -> str:
-    flags = ["--kind", "nginx", "--data", str(data), "--json"]
-    made = subprocess.run(
-        [sys.executable, "-m", "openusher", "edge", "create", str(account.signer.cdn), *flags],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if made.returncode:
-        raise ServerFailed(f"usher edge create: {made.stderr}")
-    return str(json.loads(made.stdout)["token"])
 
 
 def _beside(
@@ -176,7 +140,7 @@ def followup(
         data = folder / "data"
         account = create_account(data)
         uvloop.run(fill(data, LogKind.LEDGER, cdn=account.signer.cdn, attempts=sessions, progress=lambda done: None))
-        token = _create_edge(data, account)
+        token = create_edge(data, account)
         files = _write_files(folder, tickets=min(sessions, traffic.TICKETS_MAX))
         questions = write_questions(folder, tickets=min(sessions, traffic.TICKETS_MAX))
         with node(data, LogKind.LEDGER) as door, constant_server(folder) as constant:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -164,14 +164,25 @@ def _resident_mb(pid: int) -> float:
 
 def create_account(data: Path) -> Account:
     """Make the bench's account with the command that an operator would use."""
-    made = subprocess.run(
-        [sys.executable, "-m", "openusher", "account", "create", "bench", "--data", str(data), "--json"],
+    shown = usher("account", "create", "bench", "--data", str(data))
+    return Account(Signer(shown["cdn"], shown["api_key"], Secret(shown["secret"])), Secret(shown["edge_token"]))
+
+
+def create_edge(data: Path, account: Account) -> str:
+    """Make an nginx edge; its token."""
+    return str(usher("edge", "create", str(account.signer.cdn), "--kind", "nginx", "--data", str(data))["token"])
+
+
+def usher(*arguments: str) -> dict[str, Any]:
+    """What a command says as JSON. Raises ServerFailed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "openusher", *arguments, "--json"],
         capture_output=True,
         text=True,
         check=False,
         cwd=_ROOT,
     )
-    if made.returncode:
-        raise ServerFailed(f"usher account create: {made.stderr}")
-    shown = json.loads(made.stdout)
-    return Account(Signer(shown["cdn"], shown["api_key"], Secret(shown["secret"])), Secret(shown["edge_token"]))
+    if done.returncode:
+        raise ServerFailed(f"usher {' '.join(arguments[:2])}: {done.stderr}")
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said

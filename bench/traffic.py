@@ -6,6 +6,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import msgspec
+
 from openusher.model.address import parse_address
 from openusher.model.attempt import AttemptRequest
 from openusher.model.ticket import NewTicket
@@ -116,4 +118,22 @@ def request(asked: Question, *, cdn: int, edge: int) -> AttemptRequest:
         refurl=asked["refurl"],
         server_ip=parse_address(asked["server_ip"]),
         user_agent=asked["user_agent"],
+    )
+
+
+def nginx_headers(n: int, file: str) -> bytes:
+    """What nginx says of ticket `n`'s viewer when it asks for `file`."""
+    path = f"/{APPS[n % len(APPS)]}/live/cam{n % CAMERAS}/{file}"
+    return msgspec.json.encode(
+        {
+            "x-original-uri": f"/t/{key(n)}/{password(n).replace('|', '%7C')}{path}",
+            "x-original-path": path,
+            "x-original-method": "GET",
+            "x-real-ip": address(n),
+            "user-agent": _AGENTS[0],
+            "accept": "*/*",
+            "accept-language": "en-US,en;q=0.5",
+            "accept-encoding": "gzip, deflate, br",
+            "referer": "https://www.example.com/",
+        }
     )

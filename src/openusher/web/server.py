@@ -17,13 +17,14 @@ from openusher.errors import LedgerUnavailable, SetupError
 from openusher.logs import event_log
 from openusher.node import Seams, open_node
 from openusher.settings import Settings, host_and_port
+from openusher.web.accepting import Accepting
 from openusher.web.admin import admin_app
 from openusher.web.app import PublicApp
 from openusher.web.connection import BoundedConnection
 from openusher.web.edges.caller import Calling
 from openusher.web.edges.control import Controller
 from openusher.web.edges.reconcile import Reconciler
-from openusher.web.listening import BACKLOG, admin_listener, own_listener, public_listeners, url_of
+from openusher.web.listening import admin_listener, own_listener, public_listeners, url_of
 from openusher.web.metrics.exposition import MetricsApp
 from openusher.web.metrics.readings import Readings
 from openusher.web.metrics.requests import RequestTally
@@ -189,10 +190,8 @@ class _Server(uvicorn.Server):
                 "ssl_handshake_timeout": self._connection_class.request_s_max,
                 "ssl_shutdown_timeout": _GOODBYE_S_MAX,
             }
-        loop = asyncio.get_running_loop()
-        self.servers = [
-            await loop.create_server(self._connect, sock=listening, backlog=BACKLOG, **tls) for listening in sockets
-        ]
+        accepting = [Accepting(listening, self._connect, tls=tls) for listening in sockets]
+        self.servers = cast("list[asyncio.Server]", accepting)
         self.started = True
         self._on_ready()
 
