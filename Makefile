@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup bench-count bench-peers docs wheel deb lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-peers docs wheel deb lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -38,6 +38,10 @@ bench: $(TESTREADY)
 # Follow-ups of live sessions beside a constant answer, and beside decisions.
 bench-followup: $(TESTREADY)
 	@$(BIN)/python -m bench.followup
+
+# A hundred thousand viewers who come within seconds.
+bench-kickoff: $(TESTREADY)
+	@$(BIN)/python -m bench.kickoff
 
 # Beside what a user would build or pick instead, in under 15 minutes; PEERS_SIZE=20k for a look.
 PEERS_SIZE ?= 1m
