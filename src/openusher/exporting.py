@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from openusher.attemptlog.base import AttemptLog, Span
+from openusher.attemptlog.base import SPANS_COPIED_MAX, AttemptLog, Copy, Span
 from openusher.errors import Busy, CountUnavailable
 from openusher.ledger.base import Ledger
 from openusher.model.block import Horizon
@@ -18,6 +18,7 @@ from openusher.model.search import AttemptFilter
 from openusher.searching import Searching
 
 T = TypeVar("T")
+_RowsOf = Callable[[Span, Horizon], Coroutine[Any, Any, bytes]]
 
 # Of the ledger at a time: a few milliseconds of one of its readers, and less than a megabyte of usual attempts.
 PENDING_ROWS = 2_000
@@ -103,19 +104,45 @@ class Exporting:
                 horizon, lambda: self._log.spans(cdn, search, horizon), empty=nothing, wait_s_max=_LOG_WAIT_S_MAX
             )
         )
-        for span in spans:
-            yield await self._read(partial(self._page_of, cdn, search, horizon, span))
+        for begin in range(0, len(spans), SPANS_COPIED_MAX):
+            together = spans[begin : begin + SPANS_COPIED_MAX]
+            async with self._reading(cdn, search, together) as rows:
+                for span in together:
+                    yield await self._read(partial(self._page_of, cdn, search, horizon, span, rows))
 
-    async def _page_of(self, cdn: int, search: AttemptFilter, horizon: Horizon, span: Span) -> bytes:
+    async def _page_of(self, cdn: int, search: AttemptFilter, cut_horizon: Horizon, span: Span, rows: _RowsOf) -> bytes:
+        # The borders of today: what was forgotten or anonymised since the cut is not to be given away by a copy.
+        now = (await self._ledger.oldest_pending(cdn, search, limit=0)).horizon
+        horizon = msgspec.structs.replace(
+            cut_horizon, from_ms=now.from_ms, anonymised_before_ms=now.anonymised_before_ms
+        )
         page = await self._searching.from_log(
-            horizon,
-            lambda: self._log.rows(cdn, search, horizon, span=span),
-            empty=b"",
-            wait_s_max=_LOG_WAIT_S_MAX,
+            horizon, lambda: rows(span, horizon), empty=b"", wait_s_max=_LOG_WAIT_S_MAX
         )
         if page.count(b"\n") != span.attempts:
-            raise CountUnavailable("the attempt log gave other attempts than it counted; export again")
+            raise CountUnavailable(
+                "the attempt log gave other attempts than it counted, as where old ones were removed or anonymised "
+                "meanwhile; export again"
+            )
         return page
+
+    @asynccontextmanager
+    async def _reading(self, cdn: int, search: AttemptFilter, spans: Sequence[Span]) -> AsyncIterator[_RowsOf]:
+        """What gives the rows of one of `spans`. To read one, the log may have to read all: of several, a copy is made
+        with the first, and again where the log has started again since."""
+        copy: Copy | None = None
+
+        async def rows(span: Span, horizon: Horizon) -> bytes:
+            nonlocal copy
+            if len(spans) > 1 and (copy is None or copy.starts != self._log.starts):
+                copy = await self._log.copy(cdn, search, horizon, spans=spans)
+            return await self._log.rows(cdn, search, horizon, span=span, copy=copy)
+
+        try:
+            yield rows
+        finally:
+            if copy is not None:
+                await self._log.drop(copy)
 
     async def _read(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The answer to `ask`, in turn with other exports. Raises Busy when the node stops meanwhile."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from openusher.attemptlog.base import Copy, Span
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.attemptlog.plainlist import PlainListLog
 from openusher.errors import Busy, CountUnavailable, LogUnavailable
@@ -31,11 +32,36 @@ def anyio_backend() -> str:
 
 
 class AwayLog(PlainListLog):
-    """Does not answer as often as told; and can lose the last row of a page."""
+    """Does not answer as often as told; can lose the last row of a page; starts again with each page if told. Counts
+    how often it was read as a whole: for spans, copies, and rows that come from no copy."""
 
     away = 0
     loses_a_row = False
     hangs = False
+    restarts = False
+    _starts = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readings: list[str] = []
+        self.copies: set[str] = set()
+
+    @property
+    def starts(self) -> int:
+        return self._starts
+
+    async def spans(self, *arguments: object, **named: object) -> Sequence[Span]:
+        self.readings.append("spans")
+        return await super().spans(*arguments, **named)  # type: ignore[arg-type]
+
+    async def copy(self, *arguments: object, **named: object) -> Copy:
+        self.readings.append("copy")
+        copy = Copy(f"copy {len(self.readings)}", self._starts)
+        self.copies.add(copy.name)
+        return copy
+
+    async def drop(self, copy: Copy) -> None:
+        self.copies.discard(copy.name)
 
     async def rows(self, *arguments: object, **named: object) -> bytes:
         if self.hangs:
@@ -43,15 +69,28 @@ class AwayLog(PlainListLog):
         if self.away:
             self.away -= 1
             raise LogUnavailable("away")
+        copy = named["copy"]
+        if copy is None:
+            self.readings.append("rows")
+        else:
+            assert isinstance(copy, Copy)
+            if copy.starts != self._starts:
+                raise LogUnavailable("gone")
+            assert copy.name in self.copies
         page = await super().rows(*arguments, **named)  # type: ignore[arg-type]
+        if self.restarts:
+            self._starts += 1
+            self.copies.clear()
+            self.restarts = False
         return page[: page.rstrip(b"\n").rfind(b"\n") + 1] if self.loses_a_row else page
 
 
 class Node:
     """A node whose exports read three pending attempts at a time."""
 
-    def __init__(self, usher: Usher, attempt_log: AwayLog, exporting: Exporting) -> None:
+    def __init__(self, usher: Usher, ledger: SqliteLedger, attempt_log: AwayLog, exporting: Exporting) -> None:
         self.usher = usher
+        self.ledger = ledger
         self.log = attempt_log
         self.exporting = exporting
 
@@ -67,7 +106,7 @@ async def a_node(folder: Path, attempt_log: AwayLog | LedgerOnlyLog) -> Node:
     usher = Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: NOON_MS)
     await usher.start()
     exporting = Exporting(ledger, attempt_log, usher.searching, pending_rows=3)
-    return Node(usher, attempt_log if isinstance(attempt_log, AwayLog) else AwayLog(), exporting)
+    return Node(usher, ledger, attempt_log if isinstance(attempt_log, AwayLog) else AwayLog(), exporting)
 
 
 @pytest.fixture
@@ -132,6 +171,65 @@ async def test_a_log_that_is_away_for_a_moment_is_waited_for(node: Node) -> None
     node.log.away = 2
 
     assert await exported(node) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "readings"), [(1, ["spans", "rows"]), (2, ["spans", "copy"]), (9, ["spans", "copy"])]
+)
+async def test_the_log_is_read_as_a_whole_no_more_often_for_more_blocks(
+    node: Node, blocks: int, readings: list[str]
+) -> None:
+    for _ in range(blocks):
+        await node.decide(2)
+        await node.usher.shipper.ship_all()
+
+    assert (list(range(1, 2 * blocks + 1)), readings) == (await exported(node), node.log.readings)
+    assert node.log.copies == set()
+
+
+async def test_a_long_export_copies_no_more_than_so_many_spans_at_once(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openusher.exporting.SPANS_COPIED_MAX", 2)
+    for _ in range(5):
+        await node.decide(1)
+        await node.usher.shipper.ship_all()
+
+    assert await exported(node) == [1, 2, 3, 4, 5]
+    assert node.log.readings == ["spans", "copy", "copy", "rows"]
+
+
+async def test_a_log_that_starts_again_meanwhile_is_copied_again(node: Node) -> None:
+    for _ in range(4):
+        await node.decide(2)
+        await node.usher.shipper.ship_all()
+    node.log.restarts = True
+
+    assert list(range(1, 9)) == await exported(node)
+    assert node.log.readings == ["spans", "copy", "copy"]
+
+
+async def test_an_export_that_nobody_reads_on_drops_its_copy(node: Node) -> None:
+    for _ in range(4):
+        await node.decide(2)
+        await node.usher.shipper.ship_all()
+    pages = node.exporting.rows(1, EVERYTHING, await node.exporting.cut(1, EVERYTHING))
+    await anext(pages)
+    assert len(node.log.copies) == 1
+    await pages.aclose()
+
+    assert node.log.copies == set()
+
+
+async def test_attempts_that_are_forgotten_during_an_export_are_an_error(node: Node) -> None:
+    for _ in range(3):
+        await node.decide(2)
+        await node.usher.shipper.ship_all()
+    pages = node.exporting.rows(1, EVERYTHING, await node.exporting.cut(1, EVERYTHING))
+    assert ids(await anext(pages)) == [1, 2]
+    await node.ledger.forget(before_ms=NOON_MS + 1)
+    with pytest.raises(CountUnavailable, match="export again"):
+        await anext(pages)
 
 
 async def test_a_log_that_gives_fewer_rows_than_it_counted_is_an_error_and_no_short_export(node: Node) -> None:

@@ -37,11 +37,26 @@ class GroupedLog(msgspec.Struct, frozen=True):
 
 
 class Span(msgspec.Struct, frozen=True):
-    """A run of blocks, both ends included, and how many matching attempts it holds."""
+    """A run of blocks, both ends included, how many matching attempts it holds, and of how many bytes of text."""
 
     first_block: int
     last_block: int
     attempts: int
+    text_bytes: int = 0
+
+
+# Of one copy: as much as 3 GB of text, and as many files that are written side by side.
+SPANS_COPIED_MAX = 96
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """The matching attempts of some spans, each span by itself, so that reading one does not read the whole log.
+
+    It is gone once `starts` is no more the log's. Without a name there is none, and spans are read from the log.
+    """
+
+    name: str
+    starts: int
 
 
 class Frozen(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,9 +169,23 @@ class AttemptLog(Protocol):
         """
         ...
 
-    async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
+    async def copy(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, spans: Sequence[Span]) -> Copy:
+        """Read the log once and set aside what matches in `spans`, at most `SPANS_COPIED_MAX`; to be dropped.
+
+        Raises CountUnavailable where the disk has too little room for it."""
+        ...
+
+    async def drop(self, copy: Copy) -> None:
+        """Remove a copy; one that is gone is no error."""
+        ...
+
+    async def rows(
+        self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span, copy: Copy | None = None
+    ) -> bytes:
         """The matching attempts of `span` in order of id, in the form in which `insert` takes rows; each ends with a
-        line feed."""
+        line feed. They come from `copy` where that is given: of the same account and search, and with this span.
+
+        Raises LogUnavailable for a copy that is gone."""
         ...
 
     async def broken_parts(self, *, table: str) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from openusher.attemptlog.base import COLUMNS, AttemptLog, Frozen, GroupedLog, Held, Span
+from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Span
 from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.attemptlog.query import (
     TEXT_BYTES,
@@ -48,10 +48,10 @@ _VERIFY_S_MAX = 20.0
 _CHECKED_ROWS = 3 * BLOCK_ROWS_MAX
 _CHECKED_BYTES = 2 * BLOCK_BYTES_MAX
 _INSERT_S_MAX = 60.0
-# Rows of one block lie all over a merged part, so that each span reads the table anew: three seconds in ten million.
+# Rows of one block lie all over a merged part, so that the whole table is read: three seconds in ten million.
 _SPAN_S_MAX = 120.0
 # An export takes long anyway, and counts go on beside it.
-_SPAN_THREADS = 1
+SPAN_THREADS = 1
 # Numbered at a time: no other thread runs within one call, and a decision would wait for a whole block.
 _NUMBERED_BYTES = 256 * 1024
 # `newest` first looks at so many of the last blocks: ids rise with blocks, so if they hold enough, they hold
@@ -230,14 +230,24 @@ class ColumnarLog:
 
     async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
         query = sizes_query(cdn, search, horizon)
-        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=SPAN_THREADS)
         runs = await self._engine.execute(statement)
         # In a thread: a year of blocks is half a million, and decisions go on.
         return await asyncio.to_thread(_spans_of, runs)
 
-    async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
-        query = rows_query(cdn, search, horizon, first_block=span.first_block, last_block=span.last_block)
-        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+    async def copy(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, spans: Sequence[Span]) -> Copy:
+        return Copy("", self.starts)
+
+    async def drop(self, copy: Copy) -> None:
+        return
+
+    async def rows(
+        self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span, copy: Copy | None = None
+    ) -> bytes:
+        return await self._rows_of(rows_query(cdn, search, horizon, span=span), cdn=cdn)
+
+    async def _rows_of(self, query: Query, *, cdn: int) -> bytes:
+        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=SPAN_THREADS)
         return await self._engine.text_of(statement)
 
     async def broken_parts(self, *, table: str) -> list[str]:
@@ -322,9 +332,9 @@ def _spans(sizes: Iterable[Sequence[int]], *, rows_max: int, bytes_max: int) -> 
         size += block_bytes
         last = spans[-1] if spans else None
         if last is not None and last.attempts + rows <= rows_max and size <= bytes_max:
-            spans[-1] = Span(last.first_block, number, last.attempts + rows)
+            spans[-1] = Span(last.first_block, number, last.attempts + rows, size)
         else:
-            spans.append(Span(number, number, rows))
+            spans.append(Span(number, number, rows, block_bytes))
             size = block_bytes
     return spans
 

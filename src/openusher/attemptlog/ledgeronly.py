@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openusher.attemptlog.base import AttemptLog, Frozen, GroupedLog, Held, Span
+from openusher.attemptlog.base import AttemptLog, Copy, Frozen, GroupedLog, Held, Span
 from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
 from openusher.model.block import Block, Horizon
@@ -75,7 +75,15 @@ class LedgerOnlyLog:
     async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
         return ()
 
-    async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
+    async def copy(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, spans: Sequence[Span]) -> Copy:
+        return Copy("", self.starts)
+
+    async def drop(self, copy: Copy) -> None:
+        return
+
+    async def rows(
+        self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span, copy: Copy | None = None
+    ) -> bytes:
         return b""
 
     async def broken_parts(self, *, table: str) -> list[str]:

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import msgspec
 
-from openusher.attemptlog.base import COLUMNS, AttemptLog, Frozen, GroupedLog, Held, Span
+from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Span
 from openusher.model.anonymity import anonymised, is_finer
 from openusher.model.attempt import Attempt, user_of
 from openusher.model.block import Block, Horizon, attempt_of, row_of
@@ -103,7 +103,15 @@ class PlainListLog:
         counts = {number: len(self._in_block(number, cdn, search, horizon)) for number in sorted(self._blocks)}
         return [Span(number, number, count) for number, count in counts.items() if count]
 
-    async def rows(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span) -> bytes:
+    async def copy(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, spans: Sequence[Span]) -> Copy:
+        return Copy("", self.starts)
+
+    async def drop(self, copy: Copy) -> None:
+        return
+
+    async def rows(
+        self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span, copy: Copy | None = None
+    ) -> bytes:
         matching = self._in_block(span.first_block, cdn, search, horizon)
         return b"".join(row_of(attempt) + b"\n" for attempt in sorted(matching, key=lambda attempt: attempt.id))
 

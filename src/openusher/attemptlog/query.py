@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 
 import msgspec
 
-from openusher.attemptlog.base import COLUMNS
+from openusher.attemptlog.base import COLUMNS, Span
 from openusher.attemptlog.schema import DATABASE, NET, TABLES
 from openusher.model.address import ANY_ADDRESS, NOT_SAID, Net
 from openusher.model.anonymity import DROPPED, is_finer
@@ -34,6 +34,10 @@ def _columns(anonymised: str = "") -> str:
 
 _COLUMNS = _columns()
 TEXT_BYTES = " + ".join(f"length({name})" for name, form in COLUMNS if form == "text")
+
+_COPIED = ", ".join((*(name for name, _ in COLUMNS), "user", "block"))
+# Packed it is a sixth, and takes no longer to write.
+_COPIED_FORM = "native.lz4"
 
 _IPV4 = Net(0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF)
 
@@ -166,13 +170,34 @@ def sizes_query(cdn: int, search: AttemptFilter, horizon: Horizon) -> Query:
     return Query(text, where.params)
 
 
-def rows_query(cdn: int, search: AttemptFilter, horizon: Horizon, *, first_block: int, last_block: int) -> Query:
-    """Rows in the order of `COLUMNS`, by id, of these blocks, both included."""
+def rows_query(cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span, copied: str = "") -> Query:
+    """Rows in the order of `COLUMNS`, by id, of the blocks of `span`; from what `copy_query` wrote to the folder
+    `copied` where that is given."""
     where = _where(cdn, search, horizon)
-    where.compare("block", ">=", first_block, "UInt64")
-    where.compare("block", "<=", last_block, "UInt64")
-    columns = _shown_columns(where, horizon)
-    return Query(f"SELECT {columns} FROM {ATTEMPTS} WHERE {where.text()} ORDER BY id", where.params)
+    where.compare("block", ">=", span.first_block, "UInt64")
+    where.compare("block", "<=", span.last_block, "UInt64")
+    source = f"file('{copied}/{copied_file(span)}', 'Native')" if copied else ATTEMPTS
+    return Query(
+        f"SELECT {_shown_columns(where, horizon)} FROM {source} WHERE {where.text()} ORDER BY id", where.params
+    )
+
+
+def copied_file(span: Span) -> str:
+    """The name of the file with the rows of `span` in a copy."""
+    return f"{span.first_block:d}.{_COPIED_FORM}"
+
+
+def copy_query(cdn: int, search: AttemptFilter, horizon: Horizon, *, spans: Sequence[Span], into: str) -> Query:
+    """Writes the matching rows of `spans` to a file a span in the folder `into`, unsorted. They are all columns that a
+    filter may name, as they are stored: it is the reader who anonymises."""
+    where = _where(cdn, search, horizon)
+    where.compare("block", ">=", spans[0].first_block, "UInt64")
+    where.compare("block", "<=", spans[-1].last_block, "UInt64")
+    firsts = where.bind("[" + ",".join(f"{span.first_block:d}" for span in spans) + "]", "Array(UInt32)")
+    text = f"""
+        INSERT INTO FUNCTION file('{into}/{{_partition_id}}.{_COPIED_FORM}', 'Native') PARTITION BY span
+        SELECT {_COPIED}, roundDown(block, {firsts}) AS span FROM {ATTEMPTS} WHERE {where.text()}"""
+    return Query(text, where.params)
 
 
 def block_rows_query(number: int, *, table: str) -> Query:

@@ -118,6 +118,12 @@ _EVERY_INSERT: dict[str, int | str] = {
     "input_format_defaults_for_omitted_fields": 1,
 }
 
+# Rows wait in memory until there are enough for each of many files.
+_COPY: dict[str, int | str] = {
+    "max_insert_threads": 1,
+    "min_insert_block_size_rows": 262_144,
+    "min_insert_block_size_bytes": 64 * 1024 * 1024,
+}
 
 # The net that is left of an address, and whether there is more left of an attempt; see model/anonymity.py.
 NET = (
@@ -148,6 +154,11 @@ def create_statements(*, engine: str = "MergeTree") -> list[str]:
 def settings_clause(*, seconds_max: float, threads: int = THREADS) -> str:
     """The end of every SELECT; one that takes longer is an error, never a part of the answer."""
     return "SETTINGS " + _assignments({**_statement_settings(seconds_max), "max_threads": threads})
+
+
+def copy_clause(*, seconds_max: float) -> str:
+    """The end of a statement that sets rows aside; by one thread, since counts go on beside it."""
+    return "SETTINGS " + _assignments({**_statement_settings(seconds_max), **_COPY, "max_threads": 1})
 
 
 def freeze_statement(table: str, *, name: str) -> str:

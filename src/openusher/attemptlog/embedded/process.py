@@ -24,6 +24,7 @@ import msgspec
 from openusher.attemptlog.embedded.wire import (
     DATA_FOLDER,
     HANDLES,
+    TEMPORARIES_FOLDER,
     Answer,
     Ask,
     Failed,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 _LOCK_FILE = "lock"
 _LOCK_LOOK_S = 0.05
-_TEMPORARIES = "tmp"
 
 # Caches hold marks and primary keys only; 10 M attempts have 2 MB of them.
 _CACHE_BYTES = 64 * 1024 * 1024
@@ -225,9 +225,9 @@ def _locked(folder: Path, *, seconds_max: float) -> int:
 def _keep_temporaries_here() -> None:
     """The engine makes a folder for what it needs while it is open, and a killed one leaves it: not in the machine's,
     and gone at the next start."""
-    shutil.rmtree(_TEMPORARIES, ignore_errors=True)
-    os.mkdir(_TEMPORARIES, mode=0o700)
-    os.environ["TMPDIR"] = os.path.abspath(_TEMPORARIES)
+    shutil.rmtree(TEMPORARIES_FOLDER, ignore_errors=True)
+    os.mkdir(TEMPORARIES_FOLDER, mode=0o700)
+    os.environ["TMPDIR"] = os.path.abspath(TEMPORARIES_FOLDER)
 
 
 def _took(lock: int) -> bool:

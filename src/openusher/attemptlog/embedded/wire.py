@@ -9,6 +9,8 @@ from openusher.attemptlog.engine import Lane
 
 # Where in the log's folder the engine keeps its files.
 DATA_FOLDER = "chdb"
+# What is needed while it is open only; emptied at each start.
+TEMPORARIES_FOLDER = "tmp"
 # One thread with a handle of its own each: handles are not to be shared by statements that bind values.
 HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.CHECK: 1}
 
