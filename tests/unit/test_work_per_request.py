@@ -1,0 +1,156 @@
+"""What an answer costs, in calls of functions: it does not vary with the machine, and a change that doubles it shows.
+
+How many statements a batch takes and how many syncs a commit is guarded beside the ledger (conformance/test_ledger.py,
+crash/test_power_loss.py); how many questions a count puts to the log, in test_keptcounts.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from openusher.ledger.base import Decide, Issue, Operation
+from openusher.ledger.sqlite import SqliteLedger
+from openusher.model.attempt import Decision
+from openusher.model.edge import EdgeKind
+from openusher.settings import Settings
+from openusher.web.metrics.requests import RequestTally
+from openusher.web.observed import each_of
+from openusher.web.requestlog import RequestLog
+from openusher.web.server import http_config
+from tests.conformance.asking import NOON_MS, new_account, request, ticket
+from tests.doors.doornode import DoorNode
+from tests.e2e import rawhttp
+from tests.unit.test_connection import Wire
+
+pytestmark = pytest.mark.anyio
+
+# A tenth above what it is now. Whoever raises one says in the commit what it buys.
+FOLLOW_UP_CALLS_MAX = 175
+DECISION_CALLS_MAX = 60
+BATCH_CALLS_MAX = 175
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+class Calls:
+    """Of Python's and C's functions alike, in the threads that were begun meanwhile."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def see(self, frame: FrameType, event: str, arg: Any) -> None:
+        self.count += event in ("call", "c_call")
+
+
+@contextmanager
+def counted_here() -> Generator[Calls, None, None]:
+    """Calls of this thread, while the context lasts."""
+    calls = Calls()
+    sys.setprofile(calls.see)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+@contextmanager
+def counted_in_new_threads() -> Generator[Calls, None, None]:
+    calls = Calls()
+    threading.setprofile(calls.see)
+    try:
+        yield calls
+    finally:
+        threading.setprofile(None)
+
+
+def asked_by_nginx(token: str, file: str) -> bytes:
+    return rawhttp.request(
+        "GET",
+        "/v1/edges/nginx",
+        authorization=f"Bearer {token}",
+        x_original_uri=f"/t/film/pass-of-film/live/cam1/{file}",
+        x_original_path=f"/live/cam1/{file}",
+        x_real_ip="192.0.2.1",
+        user_agent="a player",
+        accept="*/*",
+    )
+
+
+class Awaited(Wire):
+    """A connection of which each answer is awaited."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.answers.put_nowait(bytes(data))
+
+
+async def answered(connection: Any, wire: Awaited, asked: bytes) -> bytes:
+    connection.data_received(asked)
+    return await wire.answers.get()
+
+
+async def test_a_follow_up_costs_no_more_than_it_did(tmp_path: Path) -> None:
+    node = DoorNode(tmp_path, EdgeKind.NGINX)
+    await node.start()
+    await node.issue("film")
+    seen = each_of(RequestTally().add, RequestLog())
+    config: uvicorn.Config = http_config(node.app, Settings(), short_way=node.app.short_way, observe=seen)
+    config.load()
+    kind: Any = config.http_protocol_class
+    connection, wire = kind(config=config, server_state=ServerState(), app_state={}), Awaited()
+    connection.connection_made(wire)
+    await answered(connection, wire, asked_by_nginx(node.token, "index.m3u8"))
+    # The first of its kind makes what the others find.
+    await answered(connection, wire, asked_by_nginx(node.token, "seg1.ts"))
+
+    asked = asked_by_nginx(node.token, "seg2.ts")
+    with counted_here() as calls:
+        answer = await answered(connection, wire, asked)
+    connection.connection_lost(None)
+    await node.stop()
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert calls.count <= FOLLOW_UP_CALLS_MAX
+    # Else nothing was counted.
+    assert calls.count > FOLLOW_UP_CALLS_MAX / 2
+
+
+async def test_a_decision_costs_the_ledger_no_more_than_it_did(tmp_path: Path) -> None:
+    with counted_in_new_threads() as calls:
+        ledger = await SqliteLedger.open(tmp_path / "ledger.db", indexed=False)
+
+        async def cost(decisions: int) -> int:
+            """Of a batch, each decision of a ticket of its own."""
+            before = calls.count
+            asked: list[Operation] = [Decide(request(1, key=f"k{n}")) for n in range(decisions)]
+            outcomes = await ledger.commit_batch(asked, now_ms=NOON_MS)
+            assert [decision.reason for decision in outcomes if isinstance(decision, Decision)] == [""] * decisions
+            return calls.count - before
+
+        await ledger.create_account(new_account(1))
+        await ledger.commit_batch([Issue(ticket=ticket(1, f"k{n}")) for n in range(65)], now_ms=NOON_MS)
+        await cost(65)
+        one, many = await cost(1), await cost(65)
+        await ledger.close()
+
+    assert (many - one) / 64 <= DECISION_CALLS_MAX
+    assert one <= BATCH_CALLS_MAX
+    # Else nothing was counted.
+    assert one > BATCH_CALLS_MAX / 2
