@@ -13,7 +13,8 @@ from openusher.web.asgi import App, Headers, Message
 
 
 class AppTransport(httpx.AsyncBaseTransport):
-    """Unlike httpx's own, it hands an answer on piece by piece: an export is larger than memory."""
+    """Unlike httpx's own, it hands on piece by piece what is asked and answered: a file of tickets, and an export, may
+    be larger than memory."""
 
     def __init__(self, app: App) -> None:
         self._app = app
@@ -33,7 +34,8 @@ class AppTransport(httpx.AsyncBaseTransport):
             "client": None,
             "server": None,
         }
-        answer = _Answer(self._app, scope, await request.aread())
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        answer = _Answer(self._app, scope, aiter(request.stream))
         try:
             status, headers = await answer.head()
         except BaseException:
@@ -46,10 +48,11 @@ class AppTransport(httpx.AsyncBaseTransport):
 class _Answer(httpx.AsyncByteStream):
     """An answer that the app goes on making while it is read; it waits for its reader."""
 
-    def __init__(self, app: App, scope: dict[str, Any], body: bytes) -> None:
+    def __init__(self, app: App, scope: dict[str, Any], body: AsyncIterator[bytes]) -> None:
         self._app = app
         self._scope = scope
-        self._body: bytes | None = body
+        # None: all of it was handed over.
+        self._body: AsyncIterator[bytes] | None = body
         # None: the app has returned.
         self._messages: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=1)
         self._closed = asyncio.Event()
@@ -90,5 +93,7 @@ class _Answer(httpx.AsyncByteStream):
         if self._body is None:
             await self._closed.wait()
             return {"type": "http.disconnect"}
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
+        if (piece := await anext(self._body, None)) is not None:
+            return {"type": "http.request", "body": piece, "more_body": True}
+        self._body = None
+        return {"type": "http.request", "body": b"", "more_body": False}
