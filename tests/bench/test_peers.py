@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -164,7 +165,9 @@ def contestants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     environment = {"PEER_TOKEN": _TOKEN}
     asked = {}
     with ExitStack() as stack:
-        server = stack.enter_context(postgres_server(folder / "postgres"))
+        # Where root tests, PostgreSQL runs as another user, whom any later pytest locks out of its own folder.
+        apart = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="postgres-")))
+        server = stack.enter_context(postgres_server(apart / "data"))
         database = asyncio.run(fill_database(server, "peer", rows, indexes="btree"))
         at = stack.enter_context(
             running(
