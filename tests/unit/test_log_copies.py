@@ -95,8 +95,12 @@ async def test_what_was_forgotten_or_anonymised_since_is_so_in_a_copy_too(filled
 async def test_a_copy_ends_with_the_process_that_made_it_and_leaves_no_file(filled: EmbeddedLog, folder: Path) -> None:
     copy = await filled.copy(CDN, EVERYTHING, WHOLE, spans=SPANS)
     assert filled.pid is not None
+    expected = await filled.rows(CDN, EVERYTHING, WHOLE, span=SPANS[0])
     os.kill(filled.pid, signal.SIGKILL)
-    await until(lambda: filled.starts > copy.starts)
+    while filled.starts == copy.starts:
+        with suppress(LogUnavailable):
+            assert expected == await filled.rows(CDN, EVERYTHING, WHOLE, span=SPANS[0], copy=copy)
+        await asyncio.sleep(0.01)
     with pytest.raises(LogUnavailable, match="starting again"):
         await filled.rows(CDN, EVERYTHING, WHOLE, span=SPANS[0], copy=copy)
 
@@ -125,3 +129,12 @@ async def test_an_export_that_is_given_up_while_rows_are_copied_leaves_none(fill
 
 async def test_to_drop_what_is_gone_is_no_error(filled: EmbeddedLog, folder: Path) -> None:
     await filled.drop(Copy("tmp/copy-gone", filled.starts))
+
+
+async def test_a_log_that_is_closed_during_an_export_leaves_no_copy(tmp_path: Path) -> None:
+    log = open_embedded_log(tmp_path, memory_bytes_max=MEMORY_BYTES_MAX, count_s_max=30)
+    await log.start()
+    (tmp_path / "tmp" / "copy-of-an-export").mkdir()
+    await log.close()
+
+    assert copies(tmp_path) == []

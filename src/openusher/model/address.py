@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from socket import AF_INET, AF_INET6, inet_pton
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 import msgspec
 
@@ -55,8 +55,9 @@ def is_ipv4(address: int) -> bool:
 def format_address(address: int) -> str:
     """The usual spelling: dotted for IPv4 (mapped ones too), the shortest form for IPv6."""
     if is_ipv4(address):
-        return str(ipaddress.IPv4Address(address & 0xFFFFFFFF))
-    return str(ipaddress.IPv6Address(address))
+        return inet_ntop(AF_INET, (address & 0xFFFFFFFF).to_bytes(4, "big"))
+    # As the reader above; but it writes the end of `::102:304` dotted, which ipaddress does not.
+    return inet_ntop(AF_INET6, address.to_bytes(16, "big")) if address >> 48 else str(ipaddress.IPv6Address(address))
 
 
 def parse_net(text: str) -> Net:

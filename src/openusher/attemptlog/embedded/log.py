@@ -25,6 +25,7 @@ from openusher.model.search import AttemptFilter
 # Hard links of the engine's, so quick however large the parts are.
 _FREEZE_S_MAX = 60.0
 _FROZEN_AS = "usher"
+_COPY_PREFIX = "copy-"
 # Ten million rows took 20 s of a core; a process that owes an answer much longer is taken for one that hangs.
 _COPY_S_MAX = 600.0
 # Of the disk, for what is decided meanwhile. Packed, a copy is less than its texts are.
@@ -40,7 +41,7 @@ class EmbeddedLog(ColumnarLog):
         self._copying = asyncio.Lock()
 
     async def copy(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, spans: Sequence[Span]) -> Copy:
-        folder, starts = f"{TEMPORARIES_FOLDER}/copy-{secrets.token_hex(8)}", self.starts
+        folder, starts = f"{TEMPORARIES_FOLDER}/{_COPY_PREFIX}{secrets.token_hex(8)}", self.starts
         await asyncio.to_thread(_expect_room, self._folder, sum(span.text_bytes for span in spans))
         query = copy_query(cdn, search, horizon, spans=spans, into=_path(folder))
         text = f"{query.text} {copy_clause(seconds_max=_COPY_S_MAX)}"
@@ -59,12 +60,18 @@ class EmbeddedLog(ColumnarLog):
     async def drop(self, copy: Copy) -> None:
         await asyncio.to_thread(shutil.rmtree, self._folder / copy.name, ignore_errors=True)
 
+    async def close(self) -> None:
+        await super().close()
+        # What its process wrote to the last.
+        await asyncio.to_thread(_remove_copies, self._folder)
+
     async def rows(
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span, copy: Copy | None = None
     ) -> bytes:
         if copy is None:
             return await super().rows(cdn, search, horizon, span=span)
-        if copy.starts != self.starts:
+        # The next process removes the files before it counts as started.
+        if copy.starts != self.starts or self.pid is None:
             raise LogUnavailable("the attempt log is starting again")
         if not (self._folder / copy.name / copied_file(span)).exists():
             # Of these rows none was left when they were copied.
@@ -82,6 +89,11 @@ class EmbeddedLog(ColumnarLog):
 
     async def thaw(self) -> None:
         await asyncio.to_thread(shutil.rmtree, _shadow_of(self._folder), ignore_errors=True)
+
+
+def _remove_copies(folder: Path) -> None:
+    for copy in (folder / TEMPORARIES_FOLDER).glob(f"{_COPY_PREFIX}*"):
+        shutil.rmtree(copy, ignore_errors=True)
 
 
 def _path(place: str) -> str:
