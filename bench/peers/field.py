@@ -37,7 +37,7 @@ from bench.process import Account, Server, constant_server, create_account, empt
 from openusher.settings import LogKind
 
 _WORKERS = (1, 2, 3, 4)
-# Of each process to the database: enough for its commits to be one sync, few enough not to wait for each other.
+# Of each process to the database: asyncpg's own default.
 _CONNECTIONS = 10
 _TOKEN = "t" * 43
 _ENVIRONMENT = {"PEER_TOKEN": _TOKEN}

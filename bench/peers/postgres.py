@@ -59,7 +59,7 @@ CREATE INDEX ON attempts (reason);
 CREATE INDEX ON attempts (server_ip);
 CREATE INDEX ON attempts (at_ms);
 """
-# A hundredth of the size and of the writing: summaries of runs of pages, and the refused alone.
+# Less to keep and to write: summaries of runs of pages, and the refused alone.
 _BRIN = """
 CREATE INDEX ON attempts USING brin (at_ms) WITH (pages_per_range = 32);
 CREATE INDEX ON attempts USING brin (

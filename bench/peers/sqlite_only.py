@@ -1,7 +1,7 @@
 """SQLite alone: the same tables, one transaction a decision, as durable as Usher's ledger.
 
-`python -m bench.peers.sqlite_only FILE` serves (service.py). One process on its loop: SQLite takes one writer at a time
-anyway, and neither a thread for it nor a second process was faster.
+`python -m bench.peers.sqlite_only FILE` serves (service.py). One process, on its loop: SQLite takes one writer at a
+time, and a second process would only wait for the first one's lock.
 """
 
 from __future__ import annotations
