@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,17 @@ def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert "no such data folder" in done.stderr
+
+
+def test_root_is_told_when_a_stopped_nodes_folder_is_a_services(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_node(data, "--log", "ledger"):
+        own = usher("status", "--data", str(data))
+    stopped = usher("status", "--data", str(data))
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.chown(data, 65_534, 65_534)
+    others = usher("status", "--data", str(data))
+
+    assert (own.stderr, stopped.stderr, others.returncode) == ("", "", 0)
+    assert ("belongs to user 65534" in others.stderr) == is_root

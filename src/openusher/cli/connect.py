@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from openusher.cli.output import Exit, fail
+from openusher.cli.output import Exit, err, fail
 from openusher.errors import SetupError
 from openusher.ledger.folder import ADMIN_SOCKET, FolderInUse, hold_folder, short_path
 from openusher.settings import Settings
@@ -67,6 +68,12 @@ async def _client_of_own_node(settings: Settings, *, create: bool, with_log: boo
     from openusher.node import open_node
     from openusher.web.admin import admin_app
 
+    if os.geteuid() == 0 and settings.data.exists() and (owner := settings.data.stat().st_uid) != 0:
+        err.print(
+            f"usher: {settings.data} belongs to user {owner}, whom files that root makes there may shut out: give such "
+            "commands as that user (sudo -u), or hand the files over afterwards (chown -R)",
+            markup=False,
+        )
     # For whoever has typed the command.
     log_to_stderr(LogForm("console", "warning"), process="usher")
     try:
