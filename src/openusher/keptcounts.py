@@ -62,12 +62,6 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
         """`search`, for attempts that came since."""
         return replace(search, after_id=max(self.last_id, search.after_id or 0))
 
-    def left_of(self, pending: PendingCount) -> Horizon:
-        """The horizon of `pending`, with the blocks that hold nothing that came since behind it."""
-        horizon = pending.horizon
-        has_moved = pending.after_id > self.last_id
-        return replace(horizon, behind=self.last_block if has_moved else horizon.upto)
-
 
 class KeptCounts:
     """The counts of the `most` questions that were asked last; 0: none are kept.
@@ -98,17 +92,17 @@ class KeptCounts:
         that `in_log` then finds within its horizon. Raises what these raise."""
         if not self._most:
             pending = await in_ledger(search)
-            return pending.count + await in_log(search, pending.horizon)
+            return pending.count + await in_log(search, _left_to_log(search, pending))
         digest = self._digest(cdn, search)
         async with self._behind_the_first(digest):
             kept = self._kept.get(digest)
-            pending = await in_ledger(search if kept is None else kept.since(search))
+            since = search if kept is None else kept.since(search)
+            pending = await in_ledger(since)
             if kept is not None and not kept.holds_in(pending.horizon):
-                kept, pending = None, await in_ledger(search)
-            if kept is None:
-                count = pending.count + await in_log(search, pending.horizon)
-            else:
-                count = kept.count + pending.count + await in_log(kept.since(search), kept.left_of(pending))
+                kept, since, pending = None, search, await in_ledger(search)
+            count = pending.count + await in_log(since, _left_to_log(since, pending, kept))
+            if kept is not None:
+                count += kept.count
             self._keep(digest, Kept.of(count, pending))
             return count
 
@@ -137,3 +131,11 @@ class KeptCounts:
 
     def _digest(self, cdn: int, search: AttemptFilter) -> bytes:
         return blake2b(_encoder.encode((cdn, search)), digest_size=_DIGEST_BYTES, key=self._key).digest()
+
+
+def _left_to_log(since: AttemptFilter, pending: PendingCount, kept: Kept | None = None) -> Horizon:
+    """The horizon of `pending`, with those blocks behind it that hold nothing of `since`."""
+    horizon = pending.horizon
+    if (since.after_id or 0) >= pending.after_id:
+        return replace(horizon, behind=horizon.upto)
+    return horizon if kept is None else replace(horizon, behind=kept.last_block)

@@ -76,7 +76,7 @@ class Searching:
             return await self._kept.count(
                 cdn,
                 search,
-                in_ledger=lambda search: self._ledger.count_pending(cdn, search),
+                in_ledger=lambda search: self._ledger.count_pending(cdn, search, held=True),
                 in_log=lambda search, horizon: self._count_in_log(cdn, search, horizon),
             )
 

@@ -14,10 +14,14 @@ from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable, Store
 from openusher.ledger.base import Ledger
 from openusher.logs import event_log
 from openusher.model.block import BLOCK_ROWS_MAX, Block
+from openusher.model.limits import INTEGER_MAX
 from openusher.tally import SHIP_BOUNDS_S, Distribution
 
 # Rows deleted in one commit: few enough that a decision waiting behind it does not notice.
 _DELETED_ROWS = 2_000
+# For so long the attempts of the last block stay in the ledger too: a question that was asked before it moved, and is
+# asked again, then finds all that came since there, and needs nothing of the log.
+_LAST_BLOCK_STAYS_S = 60.0
 _POLL_S = 1.0
 _RETRY_S_MAX = 30.0
 
@@ -61,6 +65,7 @@ class Shipper:
         self._verifying = asyncio.Lock()
         self._shipping = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._last_goes_at = 0.0
         self.fault: str | None = None
         # How long each block took until the log was seen to hold it, and how many attempts were in them.
         self.took_s = Distribution.within(SHIP_BOUNDS_S)
@@ -136,7 +141,8 @@ class Shipper:
                 if await self._is_due():
                     await self.ship_next()
                 else:
-                    await self._delete_shipped()
+                    if time.monotonic() >= self._last_goes_at:
+                        await self._delete_shipped()
                     await asyncio.sleep(_POLL_S)
                 retry_s = _POLL_S
             except Exception as error:
@@ -160,6 +166,7 @@ class Shipper:
         await self.be_verified()
         while await self.ship_next():
             shipped += 1
+        await self._delete_shipped()
         return shipped
 
     async def ship_next(self) -> bool:
@@ -199,7 +206,8 @@ class Shipper:
         self.shipped_attempts += block.rows
         self._on_step(Step.SHIPPED)
         log.info("block.shipped", number=block.number, rows=block.rows)
-        await self._delete_shipped()
+        self._last_goes_at = time.monotonic() + _LAST_BLOCK_STAYS_S
+        await self._delete_shipped(upto=block.first_id - 1)
         self._on_step(Step.DELETED)
 
     async def _holds(self, block: Block, table: str) -> bool:
@@ -212,6 +220,6 @@ class Shipper:
         self._fail(f"table {table} of the attempt log holds something else as block {block.number}")
         raise LogDamaged(f"{self.fault}; run usher check")
 
-    async def _delete_shipped(self) -> None:
-        while await self._ledger.delete_shipped(limit=_DELETED_ROWS) == _DELETED_ROWS:
+    async def _delete_shipped(self, *, upto: int = INTEGER_MAX) -> None:
+        while await self._ledger.delete_shipped(limit=_DELETED_ROWS, upto=upto) == _DELETED_ROWS:
             pass

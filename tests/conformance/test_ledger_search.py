@@ -249,6 +249,36 @@ async def test_a_filter_may_be_of_the_longest_pattern_and_text(ledger: Ledger) -
     assert (await ledger.count_pending(1, attempt_filter({"video": name}))).count == 1
 
 
+async def test_what_was_shipped_is_counted_while_all_that_is_meant_is_held(ledger: Ledger) -> None:
+    """Asked so, the ledger says itself from where on it has counted; the log is to count what lies before."""
+    for first in (1, 4):
+        await ledger.commit_batch([Decide(request(1, video=f"v{n}")) for n in range(first, first + 3)], now_ms=NOON_MS)
+        block = await ledger.next_block(now_ms=NOON_MS)
+        assert block is not None
+        await ledger.mark_shipped(block)
+    await ledger.commit_batch([Decide(request(1, video="v7"))], now_ms=NOON_MS)
+
+    async def counted(after_id: int | None) -> tuple[int, int, int]:
+        found = await ledger.count_pending(1, AttemptFilter(after_id=after_id), held=True)
+        return found.count, found.after_id, found.last_id
+
+    assert [await counted(after_id) for after_id in (None, 0, 2, 6, 7)] == [
+        (1, 6, 7),
+        (7, 0, 7),
+        (5, 2, 7),
+        (1, 6, 7),
+        (0, 6, 7),
+    ]
+
+    await ledger.delete_shipped(limit=10, upto=3)
+
+    assert [await counted(after_id) for after_id in (2, 3, 5)] == [(1, 6, 7), (4, 3, 7), (2, 5, 7)]
+
+    await ledger.delete_shipped(limit=10)
+
+    assert [await counted(after_id) for after_id in (3, 5, 6)] == [(1, 6, 7), (1, 6, 7), (1, 6, 7)]
+
+
 async def test_no_search_shows_what_was_shipped(ledger: Ledger) -> None:
     """The rows may still lie there: they go in chunks, later."""
     operations = [Decide(request(1, video=f"v{n}")) for n in range(6)]

@@ -22,6 +22,7 @@ from openusher.ledger.sqlite import SqliteLedger
 from openusher.ledger.sqlite.store import schema_version
 from openusher.model.account import ApiKey, Secret
 from openusher.model.block import COLUMNS
+from openusher.model.limits import INTEGER_MAX
 from openusher.model.search import AttemptFilter
 from openusher.node import open_node
 from openusher.settings import Settings
@@ -45,8 +46,8 @@ class _Keeping(SqliteLedger):
 
     keeps = False
 
-    async def delete_shipped(self, *, limit: int) -> int:
-        return 0 if self.keeps else await super().delete_shipped(limit=limit)
+    async def delete_shipped(self, *, limit: int, upto: int = INTEGER_MAX) -> int:
+        return 0 if self.keeps else await super().delete_shipped(limit=limit, upto=upto)
 
 
 def make(data: Path, backups: Path) -> None:

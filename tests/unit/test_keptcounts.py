@@ -35,9 +35,9 @@ class AskedLedger(SqliteLedger):
 
     asked: list[int | None]
 
-    async def count_pending(self, cdn: int, search: AttemptFilter) -> PendingCount:
+    async def count_pending(self, cdn: int, search: AttemptFilter, *, held: bool = False) -> PendingCount:
         self.asked.append(search.after_id)
-        return await super().count_pending(cdn, search)
+        return await super().count_pending(cdn, search, held=held)
 
 
 class AskedLog(PlainListLog):
@@ -131,6 +131,38 @@ async def test_what_has_moved_since_is_looked_for_in_the_blocks_that_came_since(
     assert site.asked() == ([5], [1])
     assert await site.count() == 6
     assert site.asked() == ([6], [])
+
+
+async def test_the_last_block_stays_in_the_ledger_for_who_asks_again(site: Site) -> None:
+    """At a thousand questions, the log would else be asked a thousand times whenever a block has moved."""
+    assert await site.count() == 5
+    for expected in (6, 7, 8):
+        await site.attempts(1)
+        await site.usher.shipper.ship_next()
+        site.asked()
+
+        assert await site.count() == expected
+        assert site.asked() == ([expected - 1], [])
+        assert await site.count(AttemptFilter(user="user1")) == expected
+
+    await site.attempts(1)
+    await site.usher.shipper.ship_next()
+    await site.attempts(1)
+    await site.usher.shipper.ship_next()
+    site.asked()
+
+    assert await site.count() == 10
+    assert site.asked() == ([8], [4])
+
+
+async def test_who_means_only_what_is_newer_has_it_once_from_one_of_both(site: Site) -> None:
+    for _ in range(2):
+        await site.attempts(1)
+        await site.usher.shipper.ship_next()
+    for kept, after_id in enumerate((0, 4, 5, 6, 7)):
+        search = AttemptFilter(key="k", after_id=after_id)
+
+        assert [await site.count(search), await site.count(search)] == [7 - after_id] * 2, kept
 
 
 @pytest.mark.parametrize("kept_counts", [0])

@@ -26,6 +26,7 @@ from openusher.model.account import Account, ApiKey, Edge, OldToken, Secret
 from openusher.model.attempt import Attempt
 from openusher.model.block import Block, Horizon
 from openusher.model.discreet import Discreet
+from openusher.model.limits import INTEGER_MAX
 from openusher.model.search import AttemptFilter, Group, GroupBy
 from openusher.model.session import FoundSessions
 from openusher.model.ticket import Ticket, TicketFilter
@@ -44,8 +45,8 @@ class Directory(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PendingCount(msgspec.Struct, frozen=True):
-    """Matching attempts that the log does not hold yet, and the horizon, both read in one transaction: the attempts
-    behind `after_id`, up to `last_id`, which was the newest then. Those before are the log's."""
+    """Matching attempts behind `after_id`, which the log does not have to count, up to `last_id`, the newest; and the
+    horizon; all read in one transaction."""
 
     count: int
     horizon: Horizon
@@ -173,7 +174,10 @@ class Ledger(Protocol):
 
     async def ticket(self, cdn: int, key: str) -> Ticket | None: ...
 
-    async def count_pending(self, cdn: int, search: AttemptFilter) -> PendingCount: ...
+    async def count_pending(self, cdn: int, search: AttemptFilter, *, held: bool = False) -> PendingCount:
+        """Count what the log does not hold yet. With `held`, where all that has a larger id than the search's own
+        `after_id` is still here, count all of that, whether the log holds some of it by now or not."""
+        ...
 
     async def group_pending(
         self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None
@@ -315,8 +319,8 @@ class Ledger(Protocol):
         """From here on its attempts are counted in the log and no longer here, in one commit."""
         ...
 
-    async def delete_shipped(self, *, limit: int) -> int:
-        """Delete up to `limit` rows of shipped blocks; returns how many there were."""
+    async def delete_shipped(self, *, limit: int, upto: int = INTEGER_MAX) -> int:
+        """Delete up to `limit` rows of shipped blocks, of attempts up to `upto`; returns how many there were."""
         ...
 
     async def blocks(self) -> list[Block]:

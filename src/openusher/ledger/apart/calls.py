@@ -18,6 +18,7 @@ from openusher.ledger.base import (
 )
 from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
+from openusher.model.limits import INTEGER_MAX
 from openusher.model.search import AttemptFilter, GroupBy
 from openusher.model.session import FoundSessions
 from openusher.model.ticket import Ticket, TicketFilter
@@ -35,8 +36,8 @@ class LedgerCalls(ABC):
         found: Ticket | None = await self._ask("ticket", cdn=cdn, key=key)
         return found
 
-    async def count_pending(self, cdn: int, search: AttemptFilter) -> PendingCount:
-        found: PendingCount = await self._ask("count_pending", cdn=cdn, search=search)
+    async def count_pending(self, cdn: int, search: AttemptFilter, *, held: bool = False) -> PendingCount:
+        found: PendingCount = await self._ask("count_pending", cdn=cdn, search=search, held=held)
         return found
 
     async def group_pending(self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None) -> PendingGroups:
@@ -159,8 +160,8 @@ class LedgerCalls(ABC):
     async def mark_shipped(self, block: Block) -> None:
         await self._ask("mark_shipped", block=block)
 
-    async def delete_shipped(self, *, limit: int) -> int:
-        deleted: int = await self._ask("delete_shipped", limit=limit)
+    async def delete_shipped(self, *, limit: int, upto: int = INTEGER_MAX) -> int:
+        deleted: int = await self._ask("delete_shipped", limit=limit, upto=upto)
         return deleted
 
     async def blocks(self) -> list[Block]:

@@ -144,17 +144,19 @@ def mark_shipped(connection: apsw.Connection, block: Block) -> None:
     connection.execute("UPDATE node SET shipped_attempt = max(shipped_attempt, ?)", (block.last_id,))
 
 
-def has_shipped_rows(connection: apsw.Connection) -> bool:
-    ((found,),) = connection.execute("SELECT exists (SELECT 1 FROM attempts, node WHERE id <= shipped_attempt LIMIT 1)")
+def has_shipped_rows(connection: apsw.Connection, *, upto: int) -> bool:
+    ((found,),) = connection.execute(
+        "SELECT exists (SELECT 1 FROM attempts, node WHERE id <= min(shipped_attempt, ?) LIMIT 1)", (upto,)
+    )
     return bool(found)
 
 
-def delete_shipped(connection: apsw.Connection, *, limit: int) -> int:
+def delete_shipped(connection: apsw.Connection, *, limit: int, upto: int) -> int:
     connection.execute(
         """
         DELETE FROM attempts WHERE id IN (
-          SELECT id FROM attempts WHERE id <= (SELECT shipped_attempt FROM node) ORDER BY id LIMIT ?)
+          SELECT id FROM attempts WHERE id <= (SELECT min(shipped_attempt, ?) FROM node) ORDER BY id LIMIT ?)
         """,
-        (limit,),
+        (upto, limit),
     )
     return connection.changes()

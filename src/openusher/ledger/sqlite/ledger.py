@@ -45,6 +45,7 @@ from openusher.ledger.sqlite.verify import find_faults
 from openusher.ledger.sqlite.writer import Writer
 from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
+from openusher.model.limits import INTEGER_MAX
 from openusher.model.search import AttemptFilter, GroupBy
 from openusher.model.session import FoundSessions
 from openusher.model.ticket import Ticket, TicketFilter
@@ -124,10 +125,10 @@ class SqliteLedger:
         rows = await self._readers.ask(lambda connection: list(connection.execute(TICKET, (cdn, key))), cdn=cdn)
         return ticket_of_row(rows[0]) if rows else None
 
-    async def count_pending(self, cdn: int, search: AttemptFilter) -> PendingCount:
+    async def count_pending(self, cdn: int, search: AttemptFilter, *, held: bool = False) -> PendingCount:
         indexed = self._writer.is_indexed
         return await self._readers.search(
-            cdn, lambda connection: searching.count_pending(connection, cdn, search, indexed=indexed)
+            cdn, lambda connection: searching.count_pending(connection, cdn, search, held=held, indexed=indexed)
         )
 
     async def group_pending(self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None) -> PendingGroups:
@@ -304,11 +305,11 @@ class SqliteLedger:
     async def mark_shipped(self, block: Block) -> None:
         await self._writer.write(lambda connection: blocks.mark_shipped(connection, block))
 
-    async def delete_shipped(self, *, limit: int) -> int:
+    async def delete_shipped(self, *, limit: int, upto: int = INTEGER_MAX) -> int:
         # Asked often and mostly for nothing: no commit is owed then.
-        if not await self._readers.ask(blocks.has_shipped_rows):
+        if not await self._readers.ask(lambda connection: blocks.has_shipped_rows(connection, upto=upto)):
             return 0
-        return await self._writer.write(lambda connection: blocks.delete_shipped(connection, limit=limit))
+        return await self._writer.write(lambda connection: blocks.delete_shipped(connection, limit=limit, upto=upto))
 
     async def blocks(self) -> list[Block]:
         # There may be so many that short reads must not stand behind it.

@@ -37,7 +37,9 @@ _Found = tuple[list[Group], int, int]
 _MAPPED_LOW, _MAPPED_HIGH = 0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF
 
 _HORIZON = """
-SELECT max(shipped_attempt, forgotten_attempt), last_attempt, kept_from_ms, anonymised_before_ms,
+SELECT max(shipped_attempt, forgotten_attempt), last_attempt,
+  max(forgotten_attempt, (SELECT coalesce(min(id) - 1, last_attempt) FROM attempts)),
+  kept_from_ms, anonymised_before_ms,
   (SELECT coalesce(max(number), 0) FROM blocks WHERE shipped),
   (SELECT json_group_array(number) FROM blocks WHERE NOT shipped) FROM node
 """
@@ -79,11 +81,15 @@ def prepare(connection: apsw.Connection) -> None:
     connection.create_scalar_function("usher_matches", _matches, 2, deterministic=True)
 
 
-def count_pending(connection: apsw.Connection, cdn: int, search: AttemptFilter, *, indexed: bool) -> PendingCount:
+def count_pending(
+    connection: apsw.Connection, cdn: int, search: AttemptFilter, *, held: bool, indexed: bool
+) -> PendingCount:
     where, values = _where(cdn, search, indexed=indexed)
     source = _source(search, indexed=indexed)
     with connection:
-        after_id, last_id, horizon = _horizon(connection)
+        after_id, last_id, held_after, horizon = _horizon(connection)
+        if held and search.after_id is not None and search.after_id >= held_after:
+            after_id = min(after_id, search.after_id)
         behind = _behind(after_id, search)
         count = _one(connection, f"SELECT count(*) FROM {source} WHERE {where}", (*values, behind))
     return PendingCount(count=int(count), horizon=horizon, after_id=after_id, last_id=last_id)
@@ -102,7 +108,7 @@ def group_pending(
         one_viewer=_is_by_viewer(search),
     )
     with connection:
-        after_id, last_id, horizon = _horizon(connection)
+        after_id, last_id, _, horizon = _horizon(connection)
         behind = _behind(after_id, search)
         found = _few_groups(connection, asked, behind, last_id) or _many_groups(connection, asked, behind)
     groups, group_count, attempts = found
@@ -155,7 +161,7 @@ def newest_pending(
       SELECT * FROM {source} ORDER BY id DESC LIMIT ? OFFSET ?)
     """
     with connection:
-        after_id, _, horizon = _horizon(connection)
+        after_id, _, _, horizon = _horizon(connection)
         behind = _behind(after_id, search)
         answer = _one(connection, window, (*values, behind, limit, seek))
         rows = msgspec.json.decode(answer, type=list[list[Any]])
@@ -173,17 +179,18 @@ def oldest_pending(
       SELECT * FROM {_source(search, indexed=indexed)} WHERE {where} ORDER BY id LIMIT ?)
     """
     with connection:
-        after_id, _, horizon = _horizon(connection)
+        after_id, _, _, horizon = _horizon(connection)
         answer = _one(connection, page, (*values, _behind(after_id, search), limit))
     return PendingRows(rows=msgspec.json.decode(answer, type=list[msgspec.Raw]), horizon=horizon)
 
 
-def _horizon(connection: apsw.Connection) -> tuple[int, int, Horizon]:
-    """The id behind which attempts pend, the last one there is, and what the log must be asked for."""
-    after_id, last_id, from_ms, anonymised_before_ms, upto, unshipped = next(connection.execute(_HORIZON))
+def _horizon(connection: apsw.Connection) -> tuple[int, int, int, Horizon]:
+    """The id behind which attempts pend, the last one there is, the one behind which none is missing here, and what the
+    log must be asked for."""
+    after_id, last_id, held_after, from_ms, anonymised_before_ms, upto, unshipped = next(connection.execute(_HORIZON))
     but = [number for number in msgspec.json.decode(unshipped, type=list[int]) if number <= upto]
     horizon = Horizon(upto=upto, but=tuple(but), from_ms=from_ms, anonymised_before_ms=anonymised_before_ms)
-    return after_id, last_id, horizon
+    return after_id, last_id, held_after, horizon
 
 
 def _behind(after_id: int, search: AttemptFilter) -> int:
