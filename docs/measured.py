@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bench.followup import RESULTS as FOLLOW_UPS
+from bench.kickoff import RESULTS as KICK_OFF
 from bench.peers.results import RESULTS as PEERS
 from bench.peers.results import read_results
 from bench.peers.shown import markdown, run_sentence, tables
@@ -19,7 +20,11 @@ _COLUMNS = ("log", "what", "conn.", "per s", "p50 ms", "p99 ms", "of constant")
 
 
 def performance_tables(
-    results: Path = RESULTS, follow_ups: Path = FOLLOW_UPS, peers: Path = PEERS, plots: str = "performance"
+    results: Path = RESULTS,
+    follow_ups: Path = FOLLOW_UPS,
+    kick_off: Path = KICK_OFF,
+    peers: Path = PEERS,
+    plots: str = "performance",
 ) -> str:
     """A section a bench; one that has not run is named with the command that runs it."""
     return "\n\n".join(
@@ -28,6 +33,8 @@ def performance_tables(
             _node(results, "make bench"),
             "## Follow-ups of live sessions",
             _node(follow_ups, "make bench-followup"),
+            "## Kick-off",
+            _node(kick_off, "make bench-kickoff"),
             "## Beside what one would build or pick instead",
             *_beside(peers, plots),
         ]
