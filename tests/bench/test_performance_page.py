@@ -60,7 +60,8 @@ FOUND = PeerResults(
 
 def page(folder: Path) -> str:
     write_results(FOUND, folder / "peers.json")
-    return performance_tables(*[folder / "none.json"] * 3, folder / "peers.json")
+    none = folder / "none.json"
+    return performance_tables(none, none, none, folder / "peers.json")
 
 
 def test_the_page_has_the_figures_of_the_run_beside_each_other(tmp_path: Path) -> None:
