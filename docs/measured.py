@@ -13,6 +13,7 @@ from bench.peers.results import RESULTS as PEERS
 from bench.peers.results import read_results
 from bench.peers.shown import markdown, run_sentence, tables
 from bench.report import RESULTS, Figure, Results, figure_cells, machine_sentence
+from docs.sizing import measured, sizing_table
 
 # After which table which plot stands.
 PLOT_AFTER = {0: "decisions", 3: "waiting", 4: "counts"}
@@ -37,6 +38,8 @@ def performance_tables(
             _node(kick_off, "make bench-kickoff"),
             "## Beside what one would build or pick instead",
             *_beside(peers, plots),
+            "## What you need",
+            *_sizing(results, follow_ups),
         ]
     )
 
@@ -67,3 +70,19 @@ def _beside(file: Path, plots: str) -> Iterator[str]:
         yield markdown(shown)
         if place in PLOT_AFTER:
             yield f"![{shown.title}]({plots}/{PLOT_AFTER[place]}.svg)"
+
+
+def _sizing(results: Path, follow_ups: Path) -> Iterator[str]:
+    if not (results.exists() and follow_ups.exists()):
+        yield "Not measured here yet: `make bench bench-followup` does."
+        return
+    yield (
+        "Worked out from the figures above, for nodes like this machine, of which half is used: all viewers of an "
+        "event come within ten minutes, and nginx keeps answers for ten seconds (`recheck_s=10`)."
+    )
+    yield sizing_table(measured(results, follow_ups))
+    yield (
+        "Starts are those of the ten minutes. Where more than one node is needed, each has its own folder, tickets and "
+        "counts: give each event or channel to one of them, since a ticket's uses are known to the node that sold it. "
+        "Several nodes that share one ledger are not there yet."
+    )

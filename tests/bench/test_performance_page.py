@@ -27,6 +27,7 @@ from bench.peers.results import (
 from bench.report import write_results
 from docs.generate import PLOTS as DRAWN
 from docs.measured import PLOT_AFTER, performance_tables
+from docs.sizing import Measured, sizing_table
 
 _MACHINE = Machine(
     date="2026-11-28 12:00:00 UTC", commit="0123456789abcdef", cpu="A CPU", cpus=2, memory_gb=8.0, kernel="Linux 6",
@@ -107,6 +108,7 @@ def test_the_page_names_the_command_where_nothing_was_measured(tmp_path: Path) -
         "make bench-followup",
         "make bench-kickoff",
         "make bench-peers",
+        "make bench bench-followup",
     ]
 
 
@@ -146,3 +148,13 @@ def test_the_plots_of_the_docs_were_drawn_from_the_last_run() -> None:
 
     assert expected == set(drawn)
     assert [name for name, text in drawn.items() if digest_of(RESULTS) not in text] == []
+
+
+def test_what_one_needs_is_worked_out_from_what_was_measured() -> None:
+    found = Measured(decisions_s=1_000, follow_ups_s=10_000, attempt_bytes=100, session_bytes=2_000, memory_mb=500)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in sizing_table(found).splitlines()[2:]]
+
+    # 170 starts and 10,000 questions a second are 17 % and 100 % of a node, and half of a node is used.
+    assert rows[1][1:] == ["100,000", "170", "10,000", "1,000,000", "100 MB", "570 MB each", "3"]
+    # 200 MB of sessions in three nodes, or all of a megabyte in one.
+    assert rows[0][1:] == ["500", "0.9", "50", "5,000", "1 MB", "500 MB", "1"]
