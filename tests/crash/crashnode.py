@@ -5,6 +5,7 @@
 `--answer-early` answers attempts before their commit: the fault that the harness must be able to see.
 `--fail` has the commit of an attempt at the video `unwritten`, `unknown` or `broken` fail so, and no other.
 `--count-s-max` says how long a count may take, and so how soon a log process that hangs is found out.
+`--kept-counts` says how many counts are kept, which a log is then not asked for.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("--fail", action="store_true")
     parser.add_argument("--metrics")
     parser.add_argument("--count-s-max", type=float, default=3.0)
+    parser.add_argument("--kept-counts", type=int, default=10_000)
     given = parser.parse_args()
     left = given.after
 
@@ -107,6 +109,7 @@ def main() -> None:
         ship_rows=50,
         ship_age_s=0.2,
         count_s_max=given.count_s_max,
+        kept_counts=given.kept_counts,
         metrics=given.metrics,
         keep_days=given.keep_days,
         anonymise_days=given.anonymise_days,

@@ -99,8 +99,9 @@ def hold_folder(path: Path, *, create: bool = True, half_restored: bool = False)
 def give_to_owner(descriptor: int, folder: Path) -> None:
     """Let an open file in `folder` belong to whom the folder does: what root's commands make there must not shut out
     the service's own user. Raises OSError."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
+    owner, own = folder.stat(), os.fstat(descriptor)
+    # Under a service's sandbox root may not give away anything; nor need it, where all is its own.
+    if os.geteuid() == 0 and (own.st_uid, own.st_gid) != (owner.st_uid, owner.st_gid):
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
