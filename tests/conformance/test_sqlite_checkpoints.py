@@ -17,6 +17,9 @@ from tests.conformance.asking import new_account
 
 _PAGE_BYTES = 4_096
 _BATCHES, _BATCH = 80, 256
+# Of the 24,000 that are written. What comes while a checkpoint is under way is on top of where it was to begin, and on
+# a busy machine that takes its time.
+_GROWN = 5 * CHECKPOINT_PAGES
 
 
 def _decide(number: int) -> Decide:
@@ -50,8 +53,7 @@ async def _write(file: Path) -> tuple[int, int]:
 def test_a_load_without_a_pause_does_not_let_the_wal_grow(tmp_path: Path) -> None:
     largest, in_file = asyncio.run(_write(tmp_path / "ledger.db"))
 
-    # What comes while one is under way is on top, and on a busy machine that takes its time.
-    assert largest < 3 * CHECKPOINT_PAGES
+    assert largest < _GROWN
     assert in_file > CHECKPOINT_PAGES
 
 
@@ -67,4 +69,4 @@ def test_what_cannot_be_moved_stays_in_the_wal_and_nothing_is_lost(
         patched.setattr(store, "checkpoint", fail)
         largest, _ = asyncio.run(_write(tmp_path / "ledger.db"))
 
-    assert largest > 3 * CHECKPOINT_PAGES
+    assert largest > _GROWN
