@@ -16,10 +16,10 @@ from openusher.model.search import AttemptFilter
 from tests.conformance.asking import new_account
 
 _PAGE_BYTES = 4_096
-_BATCHES, _BATCH = 80, 256
-# Of the 24,000 that are written. What comes while a checkpoint is under way is on top of where it was to begin, and on
+_BATCHES, _BATCH = 100, 256
+# Of the 20,000 that are written. What comes while a checkpoint is under way is on top of where it was to begin, and on
 # a busy machine that takes its time.
-_GROWN = 5 * CHECKPOINT_PAGES
+_GROWN = 4 * CHECKPOINT_PAGES
 
 
 def _decide(number: int) -> Decide:
@@ -36,7 +36,7 @@ def _pages(file: Path) -> int:
 
 
 async def _write(file: Path) -> tuple[int, int]:
-    """Write some 24,000 pages without a pause; returns the WAL's largest size in pages, and the file's in the end."""
+    """Write some 20,000 pages without a pause; returns the WAL's largest size in pages, and the file's in the end."""
     ledger = await SqliteLedger.open(file)
     await ledger.create_account(new_account(1))
     largest = 0
