@@ -16,15 +16,15 @@ from bench.load import Report
 from bench.machine import look_at_machine
 from bench.peers.contestants import Counter
 from bench.peers.field import Field, Say, agree, running_field, versions
-from bench.peers.results import FLOOR, SECURE_LINK, USHER, USHER_AGAIN, CountTime, Decided, PeerResults, spread
+from bench.peers.results import FLOOR, SECURE_LINK, USHER, CountTime, Decided, PeerResults, spread
 from bench.traffic import TICKETS_MAX
 
 CONNECTIONS = (1, 16, 64, 256, 1_024)
 SHARES = (0.5, 0.75, 0.9, 0.95)
 # Enough that a request hardly ever waits for one of them.
 _OPEN_CONNECTIONS = 256
-# Of each kind of count: asked once in a round, of them again and again, and before, to see that all answer the same.
-_ASKED, _ASKED_AGAIN, _COMPARED = 300, 20, 3
+# Of each kind of count: asked in a round, and before, to see that all answer the same.
+_ASKED, _COMPARED = 300, 3
 # A count takes milliseconds, and there are many kinds of it.
 _COUNT_S_MAX = 0.3
 
@@ -90,11 +90,8 @@ class _Contest:
             for question in QUESTIONS:
                 asked = self._draw(question, f"round {turn}", _ASKED)
                 for name, counter in counters.items():
-                    found[question.name, name].append(self._count(counter, asked, once=True))
-                again = self._count(counters[USHER], asked[:_ASKED_AGAIN], once=False)
-                found[question.name, USHER_AGAIN].append(again)
-                names = (USHER_AGAIN, *counters)
-                shown = ", ".join(f"{name} {found[question.name, name][-1].p50_ms:.2f}" for name in names)
+                    found[question.name, name].append(self._count(counter, asked))
+                shown = ", ".join(f"{name} {found[question.name, name][-1].p50_ms:.2f}" for name in counters)
                 self._say(f"round {turn}, count, {question.name}, p50 ms: {shown}")
         return [
             CountTime(
@@ -111,8 +108,8 @@ class _Contest:
         chance = random.Random(f"{question.name}, {seed}")
         return [question.ask(chance, self._plan.tickets) for _ in range(number)]
 
-    def _count(self, counter: Counter, asked: Sequence[Parameters], *, once: bool) -> Report:
-        return counter.load(asked, self._folder, seconds=min(self._plan.seconds, _COUNT_S_MAX), once=once)
+    def _count(self, counter: Counter, asked: Sequence[Parameters]) -> Report:
+        return counter.load(asked, self._folder, seconds=min(self._plan.seconds, _COUNT_S_MAX))
 
     def closed(self) -> list[Decided]:
         """Each as fast as it goes."""

@@ -63,8 +63,8 @@ class Counter(Protocol):
 
     def ask(self, parameters: Parameters) -> Counted: ...
 
-    def load(self, asked: Sequence[Parameters], folder: Path, *, seconds: float, once: bool) -> Report:
-        """The questions over one connection: each one time, or in no order again and again."""
+    def load(self, asked: Sequence[Parameters], folder: Path, *, seconds: float) -> Report:
+        """The questions over one connection, each one time."""
 
 
 class UsherCounter:
@@ -78,9 +78,9 @@ class UsherCounter:
         groups: list[Group] = [{"value": str(group["value"]), "count": int(group["count"])} for group in reply.groups]
         return {"count": reply.error_count, "groups": groups}
 
-    def load(self, asked: Sequence[Parameters], folder: Path, *, seconds: float, once: bool) -> Report:
+    def load(self, asked: Sequence[Parameters], folder: Path, *, seconds: float) -> Report:
         lines = [form_line("sevu.errorcount", parameters, self._account).encode() for parameters in asked]
-        return _count_load(self._at, SEVU, FORM, lines, '"status":"success"', folder, seconds=seconds, once=once)
+        return _count_load(self._at, SEVU, FORM, lines, '"status":"success"', folder, seconds=seconds)
 
 
 class PeerCounter:
@@ -94,9 +94,9 @@ class PeerCounter:
         reply = httpx.post(url, content=msgspec.json.encode(parameters), headers=_JSON, timeout=_TIMEOUT_S)
         return msgspec.json.decode(reply.content, type=Counted)
 
-    def load(self, asked: Sequence[Parameters], folder: Path, *, seconds: float, once: bool) -> Report:
+    def load(self, asked: Sequence[Parameters], folder: Path, *, seconds: float) -> Report:
         lines = [msgspec.json.encode(parameters) for parameters in asked]
-        return _count_load(self.at, "/count", _JSON, lines, '"count":', folder, seconds=seconds, once=once)
+        return _count_load(self.at, "/count", _JSON, lines, '"count":', folder, seconds=seconds)
 
 
 def _count_load(
@@ -108,7 +108,6 @@ def _count_load(
     folder: Path,
     *,
     seconds: float,
-    once: bool,
 ) -> Report:
     bodies = folder / "counts.txt"
     bodies.write_bytes(b"\n".join(lines))
@@ -124,7 +123,7 @@ def _count_load(
             # Fast ones are through with their questions before a warm-up is over.
             warmup_s=0.0,
             seconds=seconds,
-            once=once,
+            once=True,
         )
     )
 

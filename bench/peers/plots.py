@@ -23,7 +23,6 @@ from bench.peers.results import (
     SECURE_LINK,
     SQLITE,
     USHER,
-    USHER_AGAIN,
     PeerResults,
     read_results,
 )
@@ -33,7 +32,7 @@ mpl.rcParams["svg.fonttype"] = "none"
 mpl.rcParams["svg.hashsalt"] = "usher"
 _INCHES = (8.0, 4.5)
 # One colour each, in every plot.
-_NAMES = (USHER, CONSTANT, FLOOR, BTREE, BRIN, SQLITE, DUCKDB, SECURE_LINK, USHER_AGAIN)
+_NAMES = (USHER, CONSTANT, FLOOR, BTREE, BRIN, SQLITE, DUCKDB, SECURE_LINK)
 _COLOURS = {name: f"C{place}" for place, name in enumerate(_NAMES)}
 
 

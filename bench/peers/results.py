@@ -13,7 +13,6 @@ from bench.machine import Machine
 RESULTS = Path(__file__).parents[1] / "peers.json"
 
 # As the tables name them.
-USHER_AGAIN = "Usher, asked again"
 USHER, CONSTANT, FLOOR = "Usher", "constant answer", "load generator's floor"
 BTREE, BRIN = "PostgreSQL service", "PostgreSQL service, BRIN"
 SQLITE, DUCKDB, SECURE_LINK = "SQLite alone", "DuckDB", "nginx secure_link"
@@ -49,7 +48,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
 
 class CountTime(msgspec.Struct, frozen=True, kw_only=True):
     """How long one kind of count took, over one connection: each question new to who is asked, as far as there are so
-    many of its kind, but for USHER_AGAIN, a node that keeps its counts."""
+    many of its kind."""
 
     contestant: str
     question: str
