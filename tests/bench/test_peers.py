@@ -110,7 +110,7 @@ FILTERS: list[dict[str, str | int]] = [
     {"reason": "Invalid IP Address"},
     {"server_ip": "203.0.113.1"},
     {"starttime": 1, "endtime": _NEVER_S},
-    {"endtime": int(time.time()) - 3_600},
+    {"endtime": 1_577_836_800},
     {"key": "open", "success": 0, "app": "acme-vod", "ip": "192.0.2.0/24"},
     {"group_by": "key"},
     {"group_by": "reason", "success": 0},
