@@ -111,9 +111,9 @@ class KeptCounts:
         """Who asks what is just being counted for the first time waits for that, and then has little left to count,
         by a snapshot of his own. Whether it came to anything or not, nobody waits twice."""
         first = self._first.get(digest)
-        if digest in self._kept or first is not None:
-            if first is not None:
-                await first.wait()
+        if first is not None:
+            await first.wait()
+        if first is not None or digest in self._kept:
             yield
             return
         counted = self._first[digest] = asyncio.Event()

@@ -35,6 +35,7 @@ from openusher.attemptlog.schema import (
     remove_statement,
     settings_clause,
 )
+from openusher.attemptlog.withoutcopies import WithoutCopies
 from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon, attempt_of
@@ -51,7 +52,7 @@ _INSERT_S_MAX = 60.0
 # Rows of one block lie all over a merged part, so that the whole table is read: three seconds in ten million.
 _SPAN_S_MAX = 120.0
 # An export takes long anyway, and counts go on beside it.
-SPAN_THREADS = 1
+_SPAN_THREADS = 1
 # Numbered at a time: no other thread runs within one call, and a decision would wait for a whole block.
 _NUMBERED_BYTES = 256 * 1024
 # `newest` first looks at so many of the last blocks: ids rise with blocks, so if they hold enough, they hold
@@ -111,7 +112,7 @@ FROM (SELECT block, count() AS rows FROM {DATABASE}.{{table}} GROUP BY block)
 GROUP BY intDiv(block, 4096)"""
 
 
-class ColumnarLog:
+class ColumnarLog(WithoutCopies):
     """An `AttemptLog` in the tables of schema.py. A question of a client may run for `count_s_max` seconds;
     `table_engine` is the only thing that differs between engines."""
 
@@ -230,16 +231,10 @@ class ColumnarLog:
 
     async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
         query = sizes_query(cdn, search, horizon)
-        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=SPAN_THREADS)
+        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         runs = await self._engine.execute(statement)
         # In a thread: a year of blocks is half a million, and decisions go on.
         return await asyncio.to_thread(_spans_of, runs)
-
-    async def copy(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, spans: Sequence[Span]) -> Copy:
-        return Copy("", self.starts)
-
-    async def drop(self, copy: Copy) -> None:
-        return
 
     async def rows(
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span, copy: Copy | None = None
@@ -247,7 +242,7 @@ class ColumnarLog:
         return await self._rows_of(rows_query(cdn, search, horizon, span=span), cdn=cdn)
 
     async def _rows_of(self, query: Query, *, cdn: int) -> bytes:
-        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=SPAN_THREADS)
+        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         return await self._engine.text_of(statement)
 
     async def broken_parts(self, *, table: str) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from openusher.attemptlog.base import AttemptLog, Copy, Frozen, GroupedLog, Held, Span
+from openusher.attemptlog.withoutcopies import WithoutCopies
 from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
 from openusher.model.block import Block, Horizon
 from openusher.model.search import AttemptFilter, GroupBy, GroupValue
 
 
-class LedgerOnlyLog:
+class LedgerOnlyLog(WithoutCopies):
     """An `AttemptLog` that holds nothing. An insert is refused: what it took would be gone."""
 
     @property
@@ -74,12 +75,6 @@ class LedgerOnlyLog:
 
     async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
         return ()
-
-    async def copy(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, spans: Sequence[Span]) -> Copy:
-        return Copy("", self.starts)
-
-    async def drop(self, copy: Copy) -> None:
-        return
 
     async def rows(
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span, copy: Copy | None = None

@@ -9,6 +9,7 @@ from hashlib import sha256
 import msgspec
 
 from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Span
+from openusher.attemptlog.withoutcopies import WithoutCopies
 from openusher.model.anonymity import anonymised, is_finer
 from openusher.model.attempt import Attempt, user_of
 from openusher.model.block import Block, Horizon, attempt_of, row_of
@@ -18,7 +19,7 @@ _TABLE = "attempts"
 _NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
 
 
-class PlainListLog:
+class PlainListLog(WithoutCopies):
     """An `AttemptLog` of blocks, each a list of rows. Like the others it stores a repeated block twice: not to insert
     one that is held is the shipper's part."""
 
@@ -102,12 +103,6 @@ class PlainListLog:
     async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
         counts = {number: len(self._in_block(number, cdn, search, horizon)) for number in sorted(self._blocks)}
         return [Span(number, number, count) for number, count in counts.items() if count]
-
-    async def copy(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, spans: Sequence[Span]) -> Copy:
-        return Copy("", self.starts)
-
-    async def drop(self, copy: Copy) -> None:
-        return
 
     async def rows(
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, span: Span, copy: Copy | None = None
