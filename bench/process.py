@@ -162,9 +162,9 @@ def _resident_mb(pid: int) -> float:
     return 0.0
 
 
-def create_account(data: Path) -> Account:
+def create_account(data: Path, name: str = "bench") -> Account:
     """Make the bench's account with the command that an operator would use."""
-    shown = usher("account", "create", "bench", "--data", str(data))
+    shown = usher("account", "create", name, "--data", str(data))
     return Account(Signer(shown["cdn"], shown["api_key"], Secret(shown["secret"])), Secret(shown["edge_token"]))
 
 

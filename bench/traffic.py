@@ -14,6 +14,7 @@ from openusher.model.ticket import NewTicket
 
 TICKETS_MAX = 100_000
 USERS = 20_000
+KEY_FACTOR = 2_654_435_761
 APPS = ("acme-live", "acme-vod", "globex-live", "globex-vod")
 CAMERAS = 500
 TITLES = 2_000
@@ -24,14 +25,14 @@ _AGENTS = (
     "VLC/3.0.21 LibVLC/3.0.21",
 )
 # 2100-01-01
-_NEVER_S = 4_102_444_800
+NEVER_S = 4_102_444_800
 
 Question = dict[str, str]
 
 
 def key(n: int) -> str:
     """The key of ticket `n`, in the form of a real one."""
-    return f"cam{n % CAMERAS}.{n * 2_654_435_761 % 2**56:014x}.{n:08d}"
+    return f"cam{n % CAMERAS}.{n * KEY_FACTOR % 2**56:014x}.{n:08d}"
 
 
 def user(n: int) -> str:
@@ -57,8 +58,12 @@ def ticket(n: int, *, cdn: int) -> NewTicket:
         video=f"live/cam{n % CAMERAS}|vod/*",
         ip=address(n),
         uses_limit=0,
-        expires_s=1 if n % 100 == 0 else _NEVER_S,
+        expires_s=1 if is_expired(n) else NEVER_S,
     )
+
+
+def is_expired(n: int) -> bool:
+    return n % 100 == 0
 
 
 def is_revoked(n: int) -> bool:
