@@ -30,17 +30,24 @@ def measure_authorize(
     server: Server, account: Account, bodies: Path, *, connections: int, seconds: float, rate: float | None = None
 ) -> Report:
     """As fast as it goes, or in an open loop at `rate` questions a second."""
+    return run_load(authorize_load(server, account, bodies, connections=connections, seconds=seconds, rate=rate))
+
+
+def authorize_load(
+    server: Server, account: Account, bodies: Path, *, connections: int, seconds: float, rate: float | None = None
+) -> Load:
+    """What `measure_authorize` sends."""
     token = account.edge_token.reveal()
-    return _measure(server, token, bodies, '"attempt_id":', connections=connections, seconds=seconds, rate=rate)
+    return _load(server, token, bodies, '"attempt_id":', connections=connections, seconds=seconds, rate=rate)
 
 
 def measure_constant(server: Server, bodies: Path, *, connections: int, seconds: float) -> Report:
     """The same request to the server that answers the same whatever is asked."""
     # As long as a real token, so that the requests are of one size.
-    return _measure(server, "x" * 43, bodies, ANSWER.decode(), connections=connections, seconds=seconds)
+    return run_load(_load(server, "x" * 43, bodies, ANSWER.decode(), connections=connections, seconds=seconds))
 
 
-def _measure(
+def _load(
     server: Server,
     token: str,
     bodies: Path,
@@ -49,18 +56,16 @@ def _measure(
     connections: int,
     seconds: float,
     rate: float | None = None,
-) -> Report:
-    return run_load(
-        Load(
-            host=server.host,
-            port=server.port,
-            path="/v1/authorize",
-            headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
-            bodies=str(bodies),
-            expected=expected,
-            connections=connections,
-            warmup_s=max(0.5, seconds / 4),
-            seconds=seconds,
-            rate=rate,
-        )
+) -> Load:
+    return Load(
+        host=server.host,
+        port=server.port,
+        path="/v1/authorize",
+        headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
+        bodies=str(bodies),
+        expected=expected,
+        connections=connections,
+        warmup_s=max(0.5, seconds / 4),
+        seconds=seconds,
+        rate=rate,
     )

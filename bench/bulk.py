@@ -21,7 +21,7 @@ import uvloop
 from rich.console import Console
 
 from bench.bulkrows import BulkRows
-from bench.bulktraffic import BulkTraffic
+from bench.bulktraffic import BulkTraffic, bulk_traffic
 from bench.fill import DAYS
 from bench.process import Account, create_account
 from bench.size import attempts_of
@@ -37,7 +37,6 @@ from openusher.usher import wall_ms
 
 # Beside the data folder: credentials are no part of it.
 DATA, ACCOUNTS = "data", "accounts.json"
-TICKETS, PUBLISHERS = "1m", 20
 # Of these, a commit each: what the shipper then waits for at the longest.
 _ROWS_A_COMMIT = BLOCK_ROWS_MAX
 _DAY_MS = 86_400_000
@@ -62,10 +61,10 @@ class Bulk(msgspec.Struct, frozen=True, kw_only=True):
 def bulk(
     folder: Annotated[Path, typer.Argument(help="A new folder; the node's own is `data` in it.")],
     size: Annotated[str, typer.Option(help="Attempts: 1m, 10m, 100m.")] = "100m",
-    tickets: Annotated[str, typer.Option(help="Tickets, of all accounts together.")] = TICKETS,
-    accounts: Annotated[
-        int, typer.Option(min=1, help="Accounts, each with as many tickets and attempts.")
-    ] = PUBLISHERS,
+    tickets: Annotated[
+        str | None, typer.Option(help="Tickets, of all accounts together. [default: one for 100 attempts]")
+    ] = None,
+    accounts: Annotated[int, typer.Option(min=1, help="Accounts, each with as many tickets and attempts.")] = 20,
     ship: Annotated[bool, typer.Option(help="Move the attempts to the log.")] = True,
 ) -> None:
     """Fill a new data folder with attempts of the last 30 days, and keep it: for measurements of large nodes.
@@ -74,7 +73,8 @@ def bulk(
 
     Example: python -m bench.bulk /srv/hundred --size 100m
     """
-    traffic = BulkTraffic(attempts=attempts_of(size), tickets=attempts_of(tickets), accounts=accounts)
+    sold = None if tickets is None else attempts_of(tickets)
+    traffic = bulk_traffic(attempts_of(size), tickets=sold, accounts=accounts)
     folder.mkdir(parents=True)
     filled = fill_folder(folder, traffic, ships=ship, say=lambda text: err.print(text))
     err.print(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from math import gcd
 
 import msgspec
+import typer
 
 from bench import traffic
 from openusher.model.attempt import Reason
@@ -132,6 +133,14 @@ class BulkTraffic(msgspec.Struct, frozen=True, kw_only=True):
             first.setdefault(alike, place)
             sizes[alike] += 1
         return ((place, sizes[alike]) for alike, place in first.items())
+
+
+def bulk_traffic(attempts: int, *, tickets: int | None = None, accounts: int = 20) -> BulkTraffic:
+    """So many attempts, with a ticket for a hundred of them where that is not said. Raises typer.BadParameter."""
+    tickets = attempts // 100 // accounts * accounts if tickets is None else tickets
+    if attempts % accounts or tickets % accounts or not tickets // accounts % STEP:
+        raise typer.BadParameter(f"give attempts and tickets that {accounts} accounts can share, such as 20k, 1m, 100m")
+    return BulkTraffic(attempts=attempts, tickets=tickets, accounts=accounts)
 
 
 def _reason(n: int, fault: int) -> Reason:

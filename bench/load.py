@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -83,6 +85,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_load(load: Load) -> Report:
     """Send `load` from a process of its own. Raises LoadFailed when an answer was not as expected."""
+    with sending(load) as sent:
+        report = sent()
+    if report.failure:
+        raise LoadFailed(f"{load.path}: {report.failure}")
+    return report
+
+
+@contextmanager
+def sending(load: Load) -> Iterator[Callable[[], Report]]:
+    """Send `load` from a process of its own while the context lasts. What it yields waits for the end and returns the
+    report, in which there may be a failure. Raises LoadFailed where there is none."""
     # A session of its own: Ctrl-C reaches the bench only, which then ends this one by its process id.
     sender = subprocess.Popen(
         [sys.executable, "-m", "bench.load"],
@@ -91,18 +104,23 @@ def run_load(load: Load) -> Report:
         start_new_session=True,
         cwd=Path(__file__).parents[1],
     )
+
+    def report() -> Report:
+        out, _ = sender.communicate(timeout=load.warmup_s + load.seconds + 120)
+        if sender.returncode:
+            raise LoadFailed(f"the load generator ended with status {sender.returncode}")
+        return msgspec.json.decode(out, type=Report)
+
     try:
-        out, _ = sender.communicate(msgspec.json.encode(load), timeout=load.warmup_s + load.seconds + 120)
+        assert sender.stdin is not None
+        sender.stdin.write(msgspec.json.encode(load))
+        sender.stdin.close()
+        sender.stdin = None
+        yield report
     finally:
         if sender.poll() is None:
             sender.kill()
             sender.wait()
-    if sender.returncode:
-        raise LoadFailed(f"the load generator ended with status {sender.returncode}")
-    report = msgspec.json.decode(out, type=Report)
-    if report.failure:
-        raise LoadFailed(f"{load.path}: {report.failure}")
-    return report
 
 
 class LoadFailed(Exception):

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +26,7 @@ from openusher.model.account import Secret
 from openusher.settings import LogKind
 
 _START_S_MAX = 120.0
+_READY_LOOK_S = 0.005
 _STOP_S_MAX = 60.0
 _ROOT = Path(__file__).parents[1]
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -49,13 +52,31 @@ class Server:
     def __init__(self, process: subprocess.Popen[str], ready: str, errors: Path, workers: int = 1) -> None:
         """Waits until each of its `workers` has said that it is ready."""
         self._process = process
-        began = time.monotonic()
+        self._began = time.monotonic()
+        self.was_killed = False
         lines = _first_lines(process, workers)
         if len(lines) < workers or not all(line.startswith(ready) for line in lines):
             raise ServerFailed(f"a server did not start; its last words:\n{errors.read_text()[-2000:]}")
-        self.start_s = time.monotonic() - began
+        self.start_s = time.monotonic() - self._began
         url = urlsplit(lines[0].removeprefix(ready).split()[0])
         self.host, self.port = str(url.hostname), int(url.port or 0)
+
+    def await_ready(self) -> float:
+        """Return once a node says that it decides and counts, with the seconds since the start of its process. Raises
+        ServerFailed."""
+        while (took_s := time.monotonic() - self._began) < _START_S_MAX:
+            with closing(HTTPConnection(self.host, self.port, timeout=_START_S_MAX)) as asking:
+                asking.request("GET", "/readyz")
+                if asking.getresponse().status == HTTPStatus.OK:
+                    return took_s
+            time.sleep(_READY_LOOK_S)
+        raise ServerFailed(f"a node was not ready within {_START_S_MAX:.0f} s; ask usher check")
+
+    def kill(self) -> None:
+        """End it as a power cut does, and return once it is no more."""
+        self.was_killed = True
+        self._process.kill()
+        self._process.wait()
 
     @property
     def cpu_s(self) -> float:
@@ -124,11 +145,12 @@ def running(
             env={**os.environ, **(environment or {})},
         )
     try:
-        yield Server(process, ready, errors, workers)
+        server = Server(process, ready, errors, workers)
+        yield server
     except BaseException:
         _end(process)
         raise
-    if _end(process):
+    if _end(process) and not server.was_killed:
         raise ServerFailed(f"{name} ended with status {process.returncode}:\n{errors.read_text()[-2000:]}")
 
 

@@ -13,6 +13,7 @@ from bench.peers.results import RESULTS as PEERS
 from bench.peers.results import read_results
 from bench.peers.shown import markdown, run_sentence, tables
 from bench.report import RESULTS, Figure, Results, figure_cells, machine_sentence
+from bench.start import RESULTS as START
 from docs.sizing import measured, sizing_table
 
 # After which table which plot stands.
@@ -24,6 +25,7 @@ def performance_tables(
     results: Path = RESULTS,
     follow_ups: Path = FOLLOW_UPS,
     kick_off: Path = KICK_OFF,
+    start: Path = START,
     peers: Path = PEERS,
     plots: str = "performance",
 ) -> str:
@@ -36,6 +38,8 @@ def performance_tables(
             _node(follow_ups, "make bench-followup"),
             "## Kick-off",
             _node(kick_off, "make bench-kickoff"),
+            "## From the start until it is ready",
+            _node(start, "make bench-start"),
             "## Beside what one would build or pick instead",
             *_beside(peers, plots),
             "## What you need",
