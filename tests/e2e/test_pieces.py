@@ -6,17 +6,18 @@ import json
 import random
 import re
 import socket
+import urllib.parse
 
 import pytest
 
 from tests.e2e.rawhttp import RawConnection, chunked, request
 from tests.nodes import Node
-from tests.sevuclient import Account
+from tests.sevuclient import Account, signed_text
 
 DOOR = "/v1/authorize"
 WHO = "203.0.113.7"
 # What differs between two answers to one question.
-_VARIES = re.compile(rb'date: [^\r]*|content-length: \d+|"attempt_id":"\d+"')
+_VARIES = re.compile(rb'date: [^\r]*|content-length: \d+|"attempt_id":"\d+"|[0-9.]+ seconds')
 
 
 def questions(account: Account) -> list[bytes]:
@@ -24,6 +25,7 @@ def questions(account: Account) -> list[bytes]:
     bearer = f"Bearer {account.edge_token}"
     body = json.dumps({"app": "live", "video": "cam1", "ip": WHO}).encode()
     escaped = "/v1/%61uthorize"
+    command = urllib.parse.urlencode({"json": signed_text(account, "sevu.sessions")}).encode()
     return [
         request("POST", DOOR, body, authorization=bearer),
         request("POST", DOOR, body, authorization="Bearer nobody's"),
@@ -31,6 +33,10 @@ def questions(account: Account) -> list[bytes]:
         request("POST", DOOR, b"{", authorization=bearer),
         request("POST", DOOR, transfer_encoding="chunked", authorization=bearer) + chunked(body, size=9),
         request("GET", "/healthz"),
+        request("POST", "/stable/", command),
+        request("POST", "/stable/?x=1", command),
+        request("POST", "/", b"json={"),
+        request("GET", "/dev"),
         request("POST", escaped, body, authorization=bearer),
         request("POST", DOOR + "?x=1", body, authorization=bearer),
         request("GET", DOOR, authorization=bearer),

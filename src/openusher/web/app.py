@@ -20,7 +20,7 @@ from openusher.web.edges.srs import SrsDoor
 from openusher.web.edges.traefik import TraefikSkin
 from openusher.web.health import HealthEndpoint
 from openusher.web.observed import observed_of
-from openusher.web.sevu import PATHS, SevuEndpoint
+from openusher.web.sevu import PATHS, SevuEndpoint, route_of
 from openusher.web.shortway import ShortWay
 
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
@@ -48,6 +48,7 @@ class PublicApp:
         }
         self._short_ways: dict[bytes, ShortWay] = {
             authorize.PATH.encode(): plain,
+            **{path.encode(): sevu for path in PATHS},
             **{f"{WITH_HEADER}{kind}".encode(): endpoint for kind, endpoint in self._edges.items()},
         }
         self._endpoints: dict[str, App] = {
@@ -72,7 +73,7 @@ class PublicApp:
         endpoint = self._endpoints.get(path)
         if endpoint is not None:
             # One of a few; those of edges, which have tokens in them, are told by their endpoint.
-            observed_of(scope).route = path.rstrip("/") or "/"
+            observed_of(scope).route = route_of(path)
         else:
             endpoint = self._edges.get(kind_of_target(path))
         if endpoint is None:

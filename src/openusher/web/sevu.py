@@ -28,10 +28,13 @@ from openusher.sevu.tickets import IssueTicket, RevokeTicket, ShowTicket, issued
 from openusher.usher import Usher
 from openusher.web.asgi import (
     CLOSE,
+    Answered,
     BodyTooLarge,
     BodyTooSlow,
     ClientGone,
+    Headers,
     Receive,
+    Respond,
     Scope,
     Send,
     after_too_large,
@@ -39,49 +42,69 @@ from openusher.web.asgi import (
     read_body,
     send_answer,
 )
-from openusher.web.observed import Commanded, observed_of
+from openusher.web.observed import Commanded, Observed, observed_of
 
 _FOLDERS = ("", "/stable", "/dev", "/cp/api/0.8")
 PATHS = frozenset(path or "/" for folder in _FOLDERS for path in (folder, f"{folder}/"))
+
+_CONTENT_TYPES = {form: (b"content-type", media_type(form).encode()) for form in ReplyForm}
 
 log = event_log()
 
 
 class SevuEndpoint:
-    """Raw ASGI, like the door. Clients decide on `status` in a reply that must be 2xx (SEVU facts, 1.6)."""
+    """The endpoint. Clients decide on `status` in a reply that must be 2xx (SEVU facts, 1.6)."""
+
+    method = "POST"
 
     def __init__(self, usher: Usher, settings: Settings) -> None:
         self._usher = usher
         self._window_s = settings.timestamp_window_s
         self._request_s_max = settings.request_s_max
 
+    def ask(
+        self, target: str, headers: Headers, body: bytes, answer: Respond, observed: Observed
+    ) -> asyncio.Future[None]:
+        """Carry out the command in `body`, and answer it when that is done, or given up: by the server, at its end."""
+        observed.route = route_of(target)
+
+        async def carry_out() -> None:
+            answer(*await self._answer(headers, body, observed.began))
+
+        return asyncio.get_running_loop().create_task(carry_out())
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The way of all that did not come whole, or is no command."""
         observed = observed_of(scope)
-        began, commanded = observed.began, Commanded()
-        observed.learnt = commanded
-        headers: list[tuple[bytes, bytes]] = []
-        form = ReplyForm.JSON
+        began = observed.began
         try:
             if scope["method"] != "POST":
                 raise refused(codes.POST_NEEDED)
             body = await read_body(scope, receive, seconds_max=self._request_s_max)
-            field = read_form(body, header(scope["headers"], b"content-type").decode("latin-1"))
-            form = field.reply_form
-            reply = await self._answer(field.text, began, commanded)
         except CommandRefused as refusal:
-            reply = _failure(refusal, began, commanded)
+            answered = _refused(refusal, began)
         except BodyTooLarge:
-            reply = _failure(refused(codes.TOO_LARGE), began, commanded)
-            headers.extend(after_too_large(scope))
+            answered = _refused(refused(codes.TOO_LARGE), began, *after_too_large(scope))
         except BodyTooSlow:
-            reply = _failure(refused(codes.TOO_SLOW), began, commanded)
-            headers.append(CLOSE)
+            answered = _refused(refused(codes.TOO_SLOW), began, CLOSE)
         except ClientGone:
             return
-        content_type = (b"content-type", media_type(form).encode())
-        await send_answer(send, 200, encode(reply, form), content_type, *headers)
+        else:
+            answered = await self._answer(scope["headers"], body, began)
+        status, text, headers, observed.learnt = answered
+        await send_answer(send, status, text, *headers)
 
-    async def _answer(self, text: bytes, began: float, commanded: Commanded) -> Reply:
+    async def _answer(self, headers: Headers, body: bytes, began: float) -> Answered:
+        """What a request is answered that came whole."""
+        try:
+            field = read_form(body, header(headers, b"content-type").decode("latin-1"))
+        except CommandRefused as refusal:
+            return _refused(refusal, began)
+        commanded = Commanded()
+        return _answered(await self._reply(field.text, began, commanded), commanded, field.reply_form)
+
+    async def _reply(self, text: bytes, began: float, commanded: Commanded) -> Reply:
+        """What a command is answered."""
         kind: CommandKind | None = None
         try:
             signed = read_command(text)
@@ -137,6 +160,23 @@ class SevuEndpoint:
                 return sessions_members(live[ask.seek : ask.seek + ask.limit], total=len(live))
             case KickSessions():
                 return kick_members(await usher.kick(cdn, ask.search))
+
+
+def route_of(path: str) -> str:
+    """The path as logs and metrics name it: without the last slash."""
+    return path.rstrip("/") or "/"
+
+
+def _answered(
+    reply: Reply, commanded: Commanded, form: ReplyForm = ReplyForm.JSON, *headers: tuple[bytes, bytes]
+) -> Answered:
+    return 200, encode(reply, form), [_CONTENT_TYPES[form], *headers], commanded
+
+
+def _refused(refusal: CommandRefused, began: float, *headers: tuple[bytes, bytes]) -> Answered:
+    """How a request is answered that names no command: in JSON, since it asks for no other form either."""
+    commanded = Commanded()
+    return _answered(_failure(refusal, began, commanded), commanded, ReplyForm.JSON, *headers)
 
 
 def _failure(refusal: CommandRefused, began: float, commanded: Commanded, error: Exception | None = None) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,9 +22,14 @@ class ShortWay(Protocol):
 
     method: str
 
-    def ask(self, target: str, headers: Headers, body: bytes, answer: Respond, observed: Observed) -> None:
+    def ask(
+        self, target: str, headers: Headers, body: bytes, answer: Respond, observed: Observed
+    ) -> asyncio.Future[None] | None:
         """Call `answer` when it is known, now or later. `target` is what is asked for, query and all, as it came. What
-        is learnt on the way, the route first, goes into `observed`."""
+        is learnt on the way, the route first, goes into `observed`.
+
+        A future that is returned is done once `answer` was called. The server cancels it where it cannot wait any
+        longer at its end, and `answer` is then called all the same."""
         ...
 
 
@@ -155,12 +161,17 @@ class ShortWayConnection(BoundedConnection):
         request = _ShortRequest(self, observed, keep_alive=self._keep_alive)
         self.cycle = request  # type: ignore[assignment]
         try:
-            self._way.ask(self.url.decode("latin-1"), self.headers, self._body, request.answer, observed)
+            asking = self._way.ask(self.url.decode("latin-1"), self.headers, self._body, request.answer, observed)
         except Exception as error:
             # As the server does with an application's.
             log.exception("request.failed")
             request.keep_alive = False
             request.answer(500, b'{"error":{"field":"","message":"failed; see the node\'s log"}}', [JSON], error)
+        else:
+            if asking is not None:
+                # As the server does with a task of its own.
+                self.tasks.add(asking)  # type: ignore[arg-type]
+                asking.add_done_callback(self.tasks.discard)
 
     def send_answer(self, status: int, body: bytes, headers: Headers, *, keep_alive: bool) -> None:
         """Write it whole, and let the server go on as after an answer of the application."""
