@@ -12,11 +12,12 @@ import msgspec
 
 from openusher.errors import UsherError
 from openusher.ledger.base import HOOK, HOOK_KEPT_MS
+from openusher.livesession import Live
 from openusher.model.account import Edge
 from openusher.model.attempt import AttemptRequest, Reason, text_digest
 from openusher.model.discreet import Discreet
 from openusher.model.session import HALF, EndedBy, connection_base, viewer_digest
-from openusher.sessionbook import Live, Refusal
+from openusher.sessionbook import Refusal
 from openusher.watching import Answer, Connection, Verdict, Watching
 
 _HALVES_MS = 10_000

@@ -9,10 +9,12 @@ import hmac
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from hashlib import sha256
+from sys import intern
 
 import msgspec
 
 from openusher.ledger.base import SeeSessions
+from openusher.livesession import ADDRESSES_WINDOW_MS, Live, OfTicket
 from openusher.model.account import Edge, Secret
 from openusher.model.iprule import parse_ip_rule
 from openusher.model.session import (
@@ -27,8 +29,6 @@ from openusher.model.session import (
 from openusher.model.ticket import Ticket
 from openusher.rules import has_expired
 
-# Two addresses more than one at home: a phone that changes between networks, not a forum.
-_ADDRESSES_WINDOW_MS = 600_000
 # How often a session's `seen_ms` is written while it goes on.
 _SEEN_EVERY_MS = 30_000
 _SEEN_ROWS_MAX = 500
@@ -51,67 +51,23 @@ class Refusal(StrEnum):
 
 # Looked up once: these are the hottest lines of all.
 _NONE = Refusal.NONE
-_NOBODY: dict[int, Live] = {}
-
-
-class _OfTicket:
-    """The live sessions of one ticket, by number, and the ticket as it stands."""
-
-    __slots__ = ("lives", "ticket")
-
-    def __init__(self, ticket: Ticket) -> None:
-        self.ticket = ticket
-        self.lives: dict[int, Live] = {}
-
-
-class Live:
-    """A session that has not ended, as it stands now. Where its ticket limits sessions it watches while it `has_place`,
-    which it loses to others when it is silent, or its viewer goes to another video."""
-
-    __slots__ = ("addresses", "cookie", "of_ticket", "seen_ms", "session", "watched_ms", "written_ms")
-
-    def __init__(self, session: Session, of_ticket: _OfTicket, *, seen_ms: int) -> None:
-        self.session = session
-        self.of_ticket = of_ticket
-        self.seen_ms = seen_ms
-        self.watched_ms = session.watched_ms
-        self.written_ms = seen_ms
-        # When each was seen last, since the node is up.
-        self.addresses: dict[int, int] = {}
-        self.cookie = ""
-
-    @property
-    def ticket(self) -> Ticket:
-        return self.of_ticket.ticket
-
-    @property
-    def is_held_open(self) -> bool:
-        """Whether only its server can say when its viewer goes."""
-        return self.session.is_held_open(self.seen_ms)
-
-    def seen_at(self, now_ms: int) -> int:
-        """When it was seen last: a connection that is held open is seen all the time."""
-        return now_ms if self.is_held_open else self.seen_ms
-
-    def watched_at(self, now_ms: int) -> int:
-        """For how long it was watched by now."""
-        return now_ms - self.session.started_ms if self.is_held_open else self.watched_ms
-
-
-# The same ticket from the same address with the same player.
-_Viewer = tuple[int, str, str, int, str]
 
 
 class SessionBook:
-    """All live sessions. To be used from one event loop; every `now_ms` is the clock that decides."""
+    """All live sessions. To be used from one event loop; every `now_ms` is the clock that decides.
+
+    With many sessions a follow-up finds its own in no cache of the processor, and waits for each place in memory that
+    it reads: so a viewer's name is one text, and there are dictionaries only where there are several of something.
+    """
 
     def __init__(self, limits: SessionLimits) -> None:
         self._limits = limits
         self._keys: Sequence[Secret] = ()
         self._by_id: dict[str, Live] = {}
-        # By number within these: a whole event may watch with one ticket, and be over at once.
-        self._by_viewer: dict[_Viewer, dict[int, Live]] = {}
-        self._by_key: dict[tuple[int, str], _OfTicket] = {}
+        # The one session of the same ticket from the same address with the same player, or several by number: a whole
+        # event may watch with one ticket, and be over at once.
+        self._by_viewer: dict[str, Live | dict[int, Live]] = {}
+        self._by_key: dict[tuple[int, str], OfTicket] = {}
         self._by_number: dict[int, Live] = {}
         self._by_client: dict[tuple[int, str], dict[int, Live]] = {}
         self._seen: dict[int, Live] = {}
@@ -165,7 +121,7 @@ class SessionBook:
         live = self._by_id.get(started.session.id)
         if live is None:
             live = self._add(started.session, started.ticket, seen_ms=started.session.seen_ms)
-            live.addresses[live.session.ip] = live.seen_ms
+            live.address = live.session.ip
         elif live.session.client != started.session.client:
             self._forget_client(live)
             live.session = started.session
@@ -195,7 +151,10 @@ class SessionBook:
 
     def by_ticket(self, edge: Edge, key: str, password: str, ip: int, agent: str) -> Iterable[Live]:
         """The sessions of this ticket, address and player."""
-        return self._by_viewer.get((edge.number, key, password, ip, agent), _NOBODY).values()
+        found = self._by_viewer.get(_viewer(edge.number, key, password, ip, agent))
+        if found is None:
+            return ()
+        return (found,) if isinstance(found, Live) else found.values()
 
     def by_id(self, edge: Edge, name: str) -> Live | None:
         """The session of that name, where it is this edge's."""
@@ -240,11 +199,10 @@ class SessionBook:
             return Refusal.ENDED
         if ticket.max_sessions and not self._may_take_place(live, now_ms):
             return Refusal.NO_PLACE
-        if live.addresses.get(ip, -_ADDRESSES_WINDOW_MS) + _ADDRESSES_WINDOW_MS <= now_ms:
-            refusal = self._take_address(live, ip, now_ms)
+        if ip != live.address or silent_ms >= ADDRESSES_WINDOW_MS:
+            refusal = self._move(live, ip, now_ms)
             if refusal is not _NONE:
                 return refusal
-        live.addresses[ip] = now_ms
         if silent_ms > 0:
             # Who was away did not watch.
             if silent_ms < self._limits.idle_ms:
@@ -263,19 +221,16 @@ class SessionBook:
         there = taking_place(seen, idle_ms=limits.idle_ms, hop_ms=limits.hop_ms, now_ms=now_ms)
         return live.session in there or len(there) < live.ticket.max_sessions
 
-    def _take_address(self, live: Live, ip: int, now_ms: int) -> Refusal:
-        """Whether the session may be used from an address that it was not used from lately."""
-        if not parse_ip_rule(live.ticket.ip).admits(ip):
-            return Refusal.ADDRESS
-        lately = self.addresses_of(live, now_ms=now_ms)
-        if len(lately) >= self._limits.addresses_max:
-            return Refusal.ADDRESSES
-        live.addresses = lately
-        return Refusal.NONE
-
-    def addresses_of(self, live: Live, *, now_ms: int) -> dict[int, int]:
-        """From where it was used lately."""
-        return {each: at for each, at in live.addresses.items() if at + _ADDRESSES_WINDOW_MS > now_ms}
+    def _move(self, live: Live, ip: int, now_ms: int) -> Refusal:
+        """Whether a session may be used from another address than last, or from the last after long."""
+        lately = live.addresses(now_ms)
+        if ip not in lately:
+            if not parse_ip_rule(live.ticket.ip).admits(ip):
+                return Refusal.ADDRESS
+            if len(lately) >= self._limits.addresses_max:
+                return Refusal.ADDRESSES
+        live.move_to(ip, now_ms)
+        return _NONE
 
     # What becomes of it
 
@@ -329,8 +284,9 @@ class SessionBook:
     def wrote(self, written: SeeSessions) -> None:
         """The ledger has what was taken."""
         for number, seen_ms, _ in written.seen:
-            if number in self._by_number:
-                self._by_number[number].written_ms = seen_ms
+            live = self._by_number.get(number)
+            if live is not None:
+                live.written_ms = seen_ms
 
     def find(self, cdn: int, search: SessionFilter) -> list[Live]:
         """The live sessions of an account that match, newest first."""
@@ -345,10 +301,17 @@ class SessionBook:
         return list(self._by_id.values())
 
     def _add(self, session: Session, ticket: Ticket, *, seen_ms: int) -> Live:
-        of_ticket = self._by_key.setdefault((ticket.cdn, ticket.key), _OfTicket(ticket))
-        live = Live(session, of_ticket, seen_ms=seen_ms)
+        of_ticket = self._by_key.setdefault((ticket.cdn, ticket.key), OfTicket(ticket))
+        live = Live(_shared(session), of_ticket, seen_ms=seen_ms)
         of_ticket.lives[session.number] = live
-        self._by_viewer.setdefault(_viewer(live), {})[session.number] = live
+        viewer = _viewer_of(live)
+        others = self._by_viewer.get(viewer)
+        if others is None:
+            self._by_viewer[viewer] = live
+        elif isinstance(others, Live):
+            self._by_viewer[viewer] = {others.session.number: others, session.number: live}
+        else:
+            others[session.number] = live
         self._by_id[session.id] = live
         self._by_number[session.number] = live
         if session.client:
@@ -360,9 +323,11 @@ class SessionBook:
         del self._by_id[live.session.id]
         del self._by_number[number]
         self._seen.pop(number, None)
-        viewer = _viewer(live)
-        del self._by_viewer[viewer][number]
-        if not self._by_viewer[viewer]:
+        viewer = _viewer_of(live)
+        of_viewer = self._by_viewer[viewer]
+        if isinstance(of_viewer, dict):
+            del of_viewer[number]
+        if isinstance(of_viewer, Live) or not of_viewer:
             del self._by_viewer[viewer]
         del live.of_ticket.lives[number]
         if not live.of_ticket.lives:
@@ -380,9 +345,20 @@ class SessionBook:
             del self._by_client[_client(live)]
 
 
-def _viewer(live: Live) -> _Viewer:
+def _viewer_of(live: Live) -> str:
     session, ticket = live.session, live.ticket
-    return (session.edge, ticket.key, ticket.password, session.ip, session.user_agent)
+    return _viewer(session.edge, ticket.key, ticket.password, session.ip, session.user_agent)
+
+
+def _viewer(edge: int, key: str, password: str, ip: int, agent: str) -> str:
+    # With their lengths, since any of them may hold what stands between them.
+    return f"{edge}.{ip}.{len(key)}.{len(password)}.{key}{password}{agent}"
+
+
+def _shared(session: Session) -> Session:
+    """`session`, whose words that many have in common are in memory once."""
+    words = {name: intern(getattr(session, name)) for name in ("app", "appinst", "video", "base", "user_agent")}
+    return msgspec.structs.replace(session, **words)
 
 
 def _client(live: Live) -> tuple[int, str]:

@@ -26,6 +26,7 @@ from openusher.gate import Gate, GateTally
 from openusher.importing import Importing
 from openusher.keptcounts import KEPT_COUNTS
 from openusher.ledger.base import Issue, Ledger, LedgerStats, LedgerTally, PayKicks, Revoke, SeeSessions
+from openusher.livesession import Live
 from openusher.logs import event_log
 from openusher.model.account import Secret
 from openusher.model.attempt import AttemptRequest, Decision
@@ -35,7 +36,7 @@ from openusher.model.ticket import NewTicket, Ticket, TicketFilter
 from openusher.pulse import Pulse
 from openusher.reaper import Ages, Reaper, ReapStep
 from openusher.searching import COUNT_WAIT_S_MAX, Searching
-from openusher.sessionbook import Live, SessionBook
+from openusher.sessionbook import SessionBook
 from openusher.sevu.dates import format_instant
 from openusher.shipper import Shipper
 from openusher.tailing import Tailing

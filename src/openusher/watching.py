@@ -17,6 +17,7 @@ import msgspec
 from openusher.errors import CommitUnknown, StoreError, UsherError
 from openusher.gate import Gate
 from openusher.ledger.base import HOOK_KEPT_MS, EndSessions, Ledger, SeeSessions, Start
+from openusher.livesession import Live
 from openusher.logs import event_log
 from openusher.model.account import Edge
 from openusher.model.attempt import AttemptRequest, Decision, Reason
@@ -26,7 +27,7 @@ from openusher.model.pathmap import Meaning, PathMap
 from openusher.model.session import OWED, EndedBy, FoundSessions, Session, SessionFilter, SessionWish, Started
 from openusher.model.ticket import Ticket
 from openusher.rules import decide
-from openusher.sessionbook import Live, Refusal, SessionBook
+from openusher.sessionbook import Refusal, SessionBook
 
 # How often `seen_ms` goes to the ledger, and how many sessions are looked at in one go for those that are over.
 _SEEN_S = 5.0
@@ -307,11 +308,7 @@ class Watching:
             await self._write_last_of(some)
             now_ms = self._clock_ms()
             held = tuple(
-                {
-                    (live.session.ticket, ip)
-                    for live in some
-                    for ip in (live.session.ip, *self.book.addresses_of(live, now_ms=now_ms))
-                }
+                {(live.session.ticket, ip) for live in some for ip in (live.session.ip, *live.addresses(now_ms))}
             )
             numbers = [live.session.number for live in some]
             hold_ms = self.book.limits.hold_ms

@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.gate import Gate
 from openusher.ledger.sqlite import SqliteLedger
+from openusher.livesession import Live
 from openusher.model.account import Edge
 from openusher.model.attempt import AttemptRequest
 from openusher.model.edge import EdgeKind, path_map_of
 from openusher.model.pathmap import Meaning
 from openusher.model.search import AttemptFilter, GroupBy
 from openusher.model.session import SESSION_LIMITS
-from openusher.sessionbook import Live
 from openusher.shipper import Shipper
 from openusher.usher import Usher
 from openusher.watching import Asked, Verdict

@@ -12,12 +12,13 @@ from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.errors import CommitUnknown
 from openusher.gate import Gate
 from openusher.ledger.base import Revoke
+from openusher.livesession import Live
 from openusher.model.account import Edge, Secret
 from openusher.model.address import parse_address
 from openusher.model.attempt import Decision, Reason
 from openusher.model.session import FoundSessions, Session, SessionFilter, SessionLimits, Started
 from openusher.model.ticket import Ticket
-from openusher.sessionbook import Live, Refusal, SessionBook
+from openusher.sessionbook import Refusal, SessionBook
 from openusher.shipper import Shipper
 from openusher.usher import Usher
 from openusher.watching import Asked, Verdict
@@ -131,6 +132,47 @@ def test_addresses_are_counted_by_ten_minutes() -> None:
     assert follow(book, live, NOON_MS + 1, "192.0.2.3") == Refusal.ADDRESSES
     assert follow(book, live, NOON_MS + 599_999, "192.0.2.3") == Refusal.ADDRESSES
     assert follow(book, live, NOON_MS + 600_000, "192.0.2.3") == ""
+
+
+def test_who_moves_between_two_addresses_is_known_at_both_and_a_third_has_no_room() -> None:
+    book = SessionBook(LIMITS)
+    live = started(book, a_session(1), a_ticket())
+    for turn in range(4):
+        assert follow(book, live, NOON_MS + turn, f"192.0.2.{1 + turn % 2}") == ""
+
+    assert follow(book, live, NOON_MS + 5, "192.0.2.3") == Refusal.ADDRESSES
+    used = {parse_address("192.0.2.1"): NOON_MS + 2, parse_address("192.0.2.2"): NOON_MS + 3}
+    assert live.addresses(NOON_MS + 5) == used
+    assert live.addresses(NOON_MS + 600_002) == {parse_address("192.0.2.2"): NOON_MS + 3}
+
+
+def test_after_ten_silent_minutes_an_address_is_held_against_its_ticket_again() -> None:
+    book = SessionBook(LIMITS)
+    live = started(book, a_session(1), a_ticket(ip="192.0.2.1"))
+    book.bound(1, "k", "198.51.100.1")
+
+    assert follow(book, live, NOON_MS + 599_999) == ""
+    assert follow(book, live, NOON_MS + 1_199_999) == Refusal.ADDRESS
+
+
+def test_a_viewer_is_found_with_all_of_his_sessions_until_each_has_ended() -> None:
+    book = SessionBook(LIMITS)
+    lives = [started(book, a_session(n, agent="x", base=f"/live/cam{n}/"), a_ticket()) for n in (1, 2, 3)]
+    ip = parse_address("192.0.2.1")
+    for ended in (None, 2, 3, 1):
+        lives = [live for live in lives if live.session.number != ended]
+        book.end_numbered([ended] if ended else [])
+        assert list(book.by_ticket(EDGE, "k", "p", ip, "x")) == lives
+
+
+def test_what_says_who_a_viewer_is_does_not_run_together() -> None:
+    book = SessionBook(LIMITS)
+    started(book, a_session(1, agent="x"), a_ticket())
+    ip = parse_address("192.0.2.1")
+
+    assert len(list(book.by_ticket(EDGE, "k", "p", ip, "x"))) == 1
+    for key, password, agent in (("kp", "", "x"), ("", "kp", "x"), ("k", "px", ""), ("kpx", "", "")):
+        assert list(book.by_ticket(EDGE, key, password, ip, agent)) == []
 
 
 def test_what_could_not_be_written_is_written_at_the_end() -> None:

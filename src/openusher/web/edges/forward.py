@@ -11,13 +11,13 @@ from hashlib import blake2b
 from typing import Protocol
 
 from openusher.errors import InvalidParameter, NotAuthorised, UsherError
+from openusher.livesession import Live
 from openusher.model.address import parse_address
 from openusher.model.attempt import AttemptRequest
 from openusher.model.discreet import Discreet
 from openusher.model.edge import COOKIE, ONE_COOKIE, EdgeKind, option
 from openusher.model.limits import USER_AGENT_BYTES_MAX, cut_text
 from openusher.model.pathmap import Meaning
-from openusher.sessionbook import Live
 from openusher.usher import Usher
 from openusher.watching import Asked, Verdict
 from openusher.web.asgi import Answered, Headers, Respond

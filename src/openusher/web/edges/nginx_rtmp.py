@@ -13,12 +13,13 @@ from urllib.parse import unquote_to_bytes
 
 from openusher.connecting import Named
 from openusher.errors import InvalidParameter, NotAuthorised, StoreError, UsherError
+from openusher.livesession import Live
 from openusher.logs import event_log
 from openusher.model.attempt import AttemptRequest
 from openusher.model.discreet import Discreet
 from openusher.model.edge import EdgeKind, may_publish
 from openusher.model.session import EndedBy, connection_base
-from openusher.sessionbook import Live, Refusal
+from openusher.sessionbook import Refusal
 from openusher.usher import Usher
 from openusher.watching import Verdict
 from openusher.web.asgi import Answered, Respond

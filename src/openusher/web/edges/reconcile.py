@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from openusher.errors import StoreError
+from openusher.livesession import Live
 from openusher.logs import event_log
 from openusher.model.account import Edge
 from openusher.model.edge import CONTROL
 from openusher.model.session import EndedBy
-from openusher.sessionbook import Live
 from openusher.usher import Usher
 from openusher.web.edges.caller import CALLS_AT_ONCE, Calling
 
