@@ -22,6 +22,7 @@ from openusher.sevu import codes
 from openusher.sevu.dates import format_instant
 from openusher.sevu.jsontext import JsonValue, read_object
 from openusher.sevu.parameters import Parameters, whole_number
+from openusher.sevu.plainjson import read_plain
 from openusher.sevu.refusal import missing_fields, refused
 from openusher.sevu.registry import COMMANDS, Ask, CommandKind
 from openusher.sevu.signature import digest_of, is_signature
@@ -74,7 +75,7 @@ class Understood(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_command(text: bytes) -> SignedCommand:
     """Read a command and see who says to have sent it. Checks 1 to 3, but for the look-up. Raises CommandRefused."""
-    read = read_object(text)
+    read = read_plain(text) or read_object(text)
     name = read.members.get("command")
     kind = COMMANDS.get(name) if isinstance(name, str) else None
     if kind is None:

@@ -18,6 +18,9 @@ from openusher.sevu.refusal import refused
 
 # Enough for any client; each part costs a few callbacks, so a body of empty parts must not be a lever.
 PARTS_MAX = 100
+# Of nearly every escape in a command: to replace these all at once takes a third of the time that one after the other
+# takes. None is a digit or a percent sign, with which it could become a part of another escape.
+_OFTEN_ESCAPED = ((b"%22", b'"'), (b"%3A", b":"), (b"%2C", b","), (b"%2F", b"/"), (b"%7C", b"|"), (b"%5C", b"\\"))
 
 
 class ReplyForm(StrEnum):
@@ -75,7 +78,11 @@ def _urlencoded_fields(body: bytes) -> list[FormField]:
 
 
 def _unquoted(raw: bytes) -> bytes:
-    return unquote_to_bytes(raw.replace(b"+", b" "))
+    plain = raw.replace(b"+", b" ")
+    if b"%" in plain:
+        for escape, character in _OFTEN_ESCAPED:
+            plain = plain.replace(escape, character)
+    return unquote_to_bytes(plain) if b"%" in plain else plain
 
 
 class _Parts:
