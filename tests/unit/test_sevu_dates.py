@@ -172,6 +172,13 @@ def test_digits_that_are_a_day_and_unix_seconds_are_an_error_with_both(digits: s
         read_instant("expire", digits, now_s=_NOW_S)
 
 
+@pytest.mark.parametrize(("step", "seconds"), [("+24 hours", 86_400), ("-1 min", -60), ("+1 week", 604_800)])
+def test_the_same_step_is_from_now_whenever_it_is_read(step: str, seconds: int) -> None:
+    moments = (_NOW_S, _NOW_S + 1, _NOW_S)
+
+    assert [moment + seconds for moment in moments] == [read_instant("expire", step, now_s=now) for now in moments]
+
+
 @given(st.integers(0, 253_402_300_799).filter(lambda instant_s: not 19_700_101 <= instant_s <= 21_991_231))
 def test_what_we_write_we_read(instant_s: int) -> None:
     text = format_instant(instant_s)

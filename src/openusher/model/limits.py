@@ -38,6 +38,9 @@ def _encodes(text: str) -> bool:
 
 def checked_text(field: str, text: str, *, bytes_max: int) -> str:
     """Return `text` if it can be stored and is not longer than `bytes_max`; raise InvalidParameter naming `field`."""
+    # Nearly every text: a character is a byte.
+    if text.isascii() and len(text) <= bytes_max and "\0" not in text:
+        return text
     if not is_storable(text):
         raise InvalidParameter(field, "holds NUL or half a surrogate pair; give plain UTF-8 text")
     if len(text.encode()) > bytes_max:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
-import string
 from enum import StrEnum
 
 from openusher.model.discreet import Discreet
@@ -13,7 +13,7 @@ from openusher.model.limits import KEY_BYTES_MAX
 USES_MAX = 2**31 - 1
 # Of each start all sessions of its ticket are looked at.
 SESSIONS_MAX = 1_000
-_PLAIN = frozenset(string.ascii_letters + string.digits + "-")
+_UNSAFE = re.compile(r"[^A-Za-z0-9-]")
 _NAME_CHARACTERS_MAX = 64
 
 
@@ -106,7 +106,10 @@ def new_ticket_key(video: str) -> str:
     """
     # As in a pattern, an empty alternative names nothing.
     first = video.lstrip("|").split("|", 1)[0][:_NAME_CHARACTERS_MAX]
-    name = "".join(c if c in _PLAIN else "_" for c in first)
-    key = f"{name}.{secrets.token_hex(7)}.{secrets.randbelow(10**8):08d}"
+    # Drawn at once: to ask the kernel is half of what a key costs. Of 64 bits no eight digits come up more often than
+    # others by more than one in a hundred thousand million.
+    drawn = secrets.token_bytes(15)
+    digits = int.from_bytes(drawn[7:], "big") % 10**8
+    key = f"{_UNSAFE.sub('_', first)}.{drawn[:7].hex()}.{digits:08d}"
     assert len(key) <= KEY_BYTES_MAX
     return key

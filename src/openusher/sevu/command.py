@@ -141,9 +141,9 @@ def understand(command: VerifiedCommand, *, now_ms: int) -> Understood:
 
 
 def _require_timestamp_and_signature(command: SignedCommand) -> None:
-    empty: tuple[JsonValue, ...] = (None, "")
-    given = {"timestamp": [command.timestamp], "signature": command.signatures}
-    missing = [name for name, values in given.items() if all(value in empty for value in values)]
+    missing = ["timestamp"] if command.timestamp in (None, "") else []
+    if all(signature in (None, "") for signature in command.signatures):
+        missing.append("signature")
     if missing:
         raise missing_fields(missing)
 

@@ -26,7 +26,8 @@ class Parameters:
 
     def require(self, *names: str) -> None:
         """Raise CommandRefused (0006) with all of `names` that are left out."""
-        missing = [name for name in names if self._given(name) is None]
+        members = self._members
+        missing = [name for name in names if members.get(name) in (None, "")]
         if missing:
             raise missing_fields(missing)
 
@@ -35,10 +36,10 @@ class Parameters:
         given = self._given(name)
         if given is None:
             return None
-        if isinstance(given, int) and not isinstance(given, bool):
-            given = str(given)
         if not isinstance(given, str):
-            raise InvalidParameter(name, f"{_type_name(given)} was given; give a text")
+            if isinstance(given, bool) or not isinstance(given, int):
+                raise InvalidParameter(name, f"{_type_name(given)} was given; give a text")
+            given = str(given)
         return checked_text(name, given, bytes_max=bytes_max)
 
     def whole(self, name: str, *, most: int = INTEGER_MAX) -> int | None:
@@ -81,6 +82,8 @@ class Parameters:
 
     def ignored(self) -> tuple[str, ...]:
         """The names nobody asked for, as they were written and in that order. Ask when all has been read."""
+        if self._spelling.keys() <= self._known:
+            return ()
         return tuple(written for name, written in self._spelling.items() if name not in self._known)
 
     def _given(self, name: str) -> JsonValue:
