@@ -58,8 +58,9 @@ def test_an_insert_states_what_its_engine_may_have_the_wrong_default_of(
     stated: dict[str, str], setting: str, promise: Promise
 ) -> None:
     """The only test for those that change nothing of what is stored in chDB 26.9: async_insert (it has no queue, but a
-    server has), max_insert_threads (for INSERT ... SELECT), input_format_parallel_parsing and max_block_size (pieces
-    are put together again) and input_format_defaults_for_omitted_fields (our rows omit none)."""
+    server has), max_insert_threads and input_format_parallel_parsing (pieces are put together again),
+    max_insert_block_size (for rows that follow a statement, as they do to a server) and
+    input_format_defaults_for_omitted_fields (our rows omit none)."""
     assert {**STATEMENT, **INSERT}[setting].value == stated.get(setting)
     promise("Counted exactly once", settings_stated_to_the_engine=1)
 
@@ -77,11 +78,11 @@ def test_an_insert_states_nothing_else_but_its_token_and_how_long_it_may_take(st
 
 @pytest.mark.parametrize(
     "without",
-    [(), ("max_insert_block_size",), ("min_insert_block_size_bytes",)],
-    ids=["as it is", "rows that arrive in pieces", "pieces of few bytes"],
+    [(), ("max_block_size",), ("min_insert_block_size_rows", "min_insert_block_size_bytes")],
+    ids=["as it is", "rows that are read in pieces", "small pieces"],
 )
 def test_a_block_is_one_part(contrary: ContraryLog, number: int, without: tuple[str, ...]) -> None:
-    """What arrives in pieces is put together unless few bytes are enough, so each of the two settings helps alone."""
+    """What is read in pieces is put together unless small ones are enough, so either helps alone."""
     contrary.insert(number, varied_rows(number, _ROWS), without=without)
 
     assert contrary.parts(number) == [_ROWS]
@@ -89,8 +90,8 @@ def test_a_block_is_one_part(contrary: ContraryLog, number: int, without: tuple[
 
 @pytest.mark.parametrize(
     "without",
-    [("min_insert_block_size_rows",), ("max_insert_block_size", "min_insert_block_size_bytes")],
-    ids=["few rows", "pieces of few bytes"],
+    [("max_block_size", "min_insert_block_size_rows"), ("max_block_size", "min_insert_block_size_bytes")],
+    ids=["pieces of few rows", "pieces of few bytes"],
 )
 def test_without_its_settings_a_block_is_many_parts(
     contrary: ContraryLog, number: int, without: tuple[str, ...]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -139,19 +138,13 @@ def test_what_counts_wait_for_after_a_start_may_take_seconds_and_not_minutes() -
     assert max(asyncio.run(verify())) <= 20
 
 
-def test_the_rows_of_a_block_get_its_numbers_outside_the_loop() -> None:
-    class Rows(bytes):
-        read_by: threading.Thread | None = None
-
-        def __len__(self) -> int:
-            self.read_by = threading.current_thread()
-            return super().__len__()
-
-    rows = Rows(b"\n".join(b'["%d]\\n",%d]' % (n, n) for n in range(60_000)))
-    expected = b"".join(b'["%d]\\n",%d,12,5]\n' % (n, n) for n in range(60_000))
-    block = Block(number=12, incarnation=5, first_id=1, last_id=2, rows=60_000, digest="", shipped=False)
+def test_the_rows_of_a_block_travel_as_they_are_and_its_numbers_in_the_statement() -> None:
+    """Or a decision would wait until a block has been written anew."""
+    rows = b'["line one\\n",1]\n["line two",2]'
+    block = Block(number=12, incarnation=5, first_id=1, last_id=2, rows=2, digest="", shipped=False)
     engine = ZeroEngine()
     asyncio.run(ColumnarLog(engine, count_s_max=10).insert(block, rows, table="attempts"))
+    (asked,) = engine.asked
 
-    assert engine.asked[0].data == expected
-    assert rows.read_by not in (None, threading.main_thread())
+    assert asked.data is rows
+    assert "reason, 12, 5 FROM input(" in asked.text

@@ -53,8 +53,6 @@ _INSERT_S_MAX = 60.0
 _SPAN_S_MAX = 120.0
 # An export takes long anyway, and counts go on beside it.
 _SPAN_THREADS = 1
-# Numbered at a time: no other thread runs within one call, and a decision would wait for a whole block.
-_NUMBERED_BYTES = 256 * 1024
 # `newest` first looks at so many of the last blocks: ids rise with blocks, so if they hold enough, they hold
 # the answer.
 NEWEST_BLOCKS = 16
@@ -142,11 +140,10 @@ class ColumnarLog(WithoutCopies):
         return TABLES
 
     async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
-        data = await asyncio.to_thread(_numbered, rows, block)
         # Not only by its starts, which begin anew with the door.
         life = f"{self._drawn}-{self._engine.starts}"
         text = insert_statement(block, table=_known(table), life=life, seconds_max=_INSERT_S_MAX)
-        await self._engine.execute(Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX, data=data))
+        await self._engine.execute(Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX, data=rows))
 
     async def held(self, number: int, *, table: str) -> Held:
         # In the lane of inserts: what was just written is read back before the next is written.
@@ -291,20 +288,6 @@ class ColumnarLog(WithoutCopies):
     ) -> Statement:
         text = f"{query.text} {settings_clause(seconds_max=seconds_max, threads=threads)}"
         return Statement(text=text, params=query.params, lane=lane, seconds_max=seconds_max, cdn=cdn)
-
-
-def _numbered(rows: bytes, block: Block) -> bytes:
-    """The rows, each with the number and incarnation of its block behind its other columns."""
-    # A line feed inside a JSON text is escaped, so `]` before one is the end of a row and nothing else.
-    ending = f",{block.number:d},{block.incarnation:d}]\n".encode()
-    numbered: list[bytes] = []
-    begin = 0
-    while begin < len(rows):
-        end = rows.find(b"\n", begin + _NUMBERED_BYTES) + 1 or len(rows)
-        lines = rows[begin:end]
-        numbered.append((lines if lines.endswith(b"\n") else lines + b"\n").replace(b"]\n", ending))
-        begin = end
-    return b"".join(numbered)
 
 
 def _by_number(runs: list[list[Any]]) -> dict[int, int]:

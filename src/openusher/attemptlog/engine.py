@@ -24,8 +24,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     """One statement, which may run for `seconds_max`.
 
     `params` are bound to its `{name:Type}`, already in the text form of query parameters (query.py, `bound_text`).
-    `data`: rows that follow an INSERT, JSON arrays one a line. `cdn` is the account it is for, so that accounts get
-    their turns; 0: none.
+    `data`: the rows of an INSERT, JSON arrays one a line, which its text names as `input('their names and types')`.
+    `cdn` is the account it is for, so that accounts get their turns; 0: none.
     """
 
     text: str

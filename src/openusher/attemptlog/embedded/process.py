@@ -177,11 +177,20 @@ def _answered(ask: Ask, connection: Connection) -> Answer | Failed:
         if ask.data is None:
             rows = connection.query(ask.text, _FORMAT, params=ask.params).bytes()
             return Answer(number=ask.number, rows=rows)
-        # Not as a stream of its own: that reports success where storing the rows failed (seen in 26.9).
-        connection.query(f"{ask.text} FORMAT {_FORMAT}\n{ask.data.decode()}", _FORMAT)
+        _insert(ask.text, ask.data, connection)
         return Answer(number=ask.number, rows=b"")
     except Exception as error:
         return Failed(number=ask.number, error=_error_name(error))
+
+
+def _insert(text: str, rows: bytes, connection: Connection) -> None:
+    """Not with the rows behind the statement's text, which costs twice the time of all the rest, and not as a stream of
+    its own: that reports success where storing the rows failed (seen in 26.9)."""
+    with open(os.memfd_create("rows"), "wb") as file:
+        file.write(rows)
+        file.flush()
+        source = f"file('/proc/self/fd/{file.fileno()}', '{_FORMAT}', "
+        connection.query(text.replace("input(", source, 1), _FORMAT)
 
 
 def _error_name(error: Exception) -> str:

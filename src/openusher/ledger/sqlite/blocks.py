@@ -13,36 +13,38 @@ from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, COLUMNS, Bloc
 def _canonical(column: str, kind: str) -> str:
     match kind:
         case "number":
-            return f"{column} || ','"
+            return f"{column}, ','"
         case "address":
-            return f"lower(hex({column})) || ','"
+            return f"lower(hex({column})), ','"
         case _:
-            return f"octet_length({column}) || ':' || {column} || ','"
+            return f"octet_length({column}), ':', {column}, ','"
 
 
-_CANONICAL_ROW = " || ".join(_canonical(column, kind) for column, kind in COLUMNS)
+# One call: each `||` would write anew what stands before it.
+_CANONICAL_ROW = f"concat({', '.join(_canonical(column, kind) for column, kind in COLUMNS)})"
 JSON_ROW = ", ".join(f"lower(hex({column}))" if kind == "address" else column for column, kind in COLUMNS)
-_TEXT_BYTES = " + ".join(f"octet_length({column})" for column, kind in COLUMNS if kind == "text")
 
+# Rows read at a time for a block to be.
+_STEP_ROWS = 4_096
 # One month a block: it then lies in one partition of the log, and its insert is one part, all or nothing.
-_NEXT_RANGE = f"""
-WITH oldest AS (
-  SELECT id, sum({_TEXT_BYTES} + 200) OVER (ORDER BY id) AS bytes
-  FROM (
-    SELECT * FROM attempts
-    WHERE id > ?1 AND at_ms < (
-      SELECT unixepoch(at_ms / 1000, 'unixepoch', 'start of month', '+1 month') * 1000
-      FROM attempts WHERE id > ?1 ORDER BY id LIMIT 1)
-    ORDER BY id LIMIT {BLOCK_ROWS_MAX}))
-SELECT min(id), max(id), count(*) FROM oldest WHERE bytes <= {BLOCK_BYTES_MAX}
+_MONTH_END = """
+SELECT unixepoch(at_ms / 1000, 'unixepoch', 'start of month', '+1 month') * 1000
+FROM attempts WHERE id > ? ORDER BY id LIMIT 1
 """
-_DIGEST = f"""
-SELECT group_concat({_CANONICAL_ROW}, '' ORDER BY id)
-FROM attempts WHERE id BETWEEN ? AND ?
+# Rows in order of id, as they lie in the table: an aggregate keeps to the order of a subquery, and one that sorts by
+# itself takes twice as long. Bytes, which Python takes as they are: a text would be looked through while nothing else
+# runs.
+_STEP = f"""
+SELECT count(*), min(id), max(id), CAST(group_concat({_CANONICAL_ROW}, '') AS BLOB)
+FROM (SELECT * FROM attempts WHERE id > ? AND at_ms < ? ORDER BY id LIMIT ?)
+"""
+_CANONICAL_TEXT = f"""
+SELECT CAST(group_concat({_CANONICAL_ROW}, '') AS BLOB)
+FROM (SELECT * FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id)
 """
 _ROWS = f"""
-SELECT group_concat(json_array({JSON_ROW}), char(10) ORDER BY id)
-FROM attempts WHERE id BETWEEN ? AND ?
+SELECT CAST(group_concat(json_array({JSON_ROW}), char(10)) AS BLOB)
+FROM (SELECT * FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id)
 """
 _OLDEST_UNSHIPPED = """
 SELECT number, incarnation, first_id, last_id, rows, digest, shipped FROM blocks
@@ -77,21 +79,32 @@ def oldest_unshipped(connection: apsw.Connection) -> Block | None:
 
 def next_range(connection: apsw.Connection, *, after_id: int) -> Range | None:
     """The oldest attempts behind `after_id` that fit a block; None if there are none."""
-    ((first_id, last_id, rows),) = connection.execute(_NEXT_RANGE, (after_id,))
-    if not rows:
-        return None
-    digest = digest_of(connection, first_id, last_id)
-    return Range(first_id=first_id, last_id=last_id, rows=rows, digest=digest)
+    digest = sha256()
+    first_id, last_id, rows, room, step = 0, after_id, 0, BLOCK_BYTES_MAX, _STEP_ROWS
+    with connection:
+        ends = [end_ms for (end_ms,) in connection.execute(_MONTH_END, (after_id,))]
+        while ends and step and rows < BLOCK_ROWS_MAX:
+            asked = min(step, BLOCK_ROWS_MAX - rows)
+            ((found, first, last, canonical),) = connection.execute(_STEP, (last_id, ends[0], asked))
+            if not found:
+                break
+            if len(canonical) > room:
+                # Fewer of them may fit.
+                step //= 2
+                continue
+            digest.update(canonical)
+            first_id, last_id, rows, room = first_id or first, last, rows + found, room - len(canonical)
+    return Range(first_id=first_id, last_id=last_id, rows=rows, digest=digest.hexdigest()) if rows else None
 
 
 def digest_of(connection: apsw.Connection, first_id: int, last_id: int) -> str:
-    ((text,),) = connection.execute(_DIGEST, (first_id, last_id))
-    return sha256((text or "").encode()).hexdigest()
+    ((canonical,),) = connection.execute(_CANONICAL_TEXT, (first_id, last_id))
+    return sha256(canonical or b"").hexdigest()
 
 
 def rows_of(connection: apsw.Connection, block: Block) -> bytes:
-    ((text,),) = connection.execute(_ROWS, (block.first_id, block.last_id))
-    return (text or "").encode()
+    ((rows,),) = connection.execute(_ROWS, (block.first_id, block.last_id))
+    return rows or b""
 
 
 def all_blocks(connection: apsw.Connection) -> list[Block]:
@@ -154,8 +167,9 @@ def has_shipped_rows(connection: apsw.Connection, *, upto: int) -> bool:
 def delete_shipped(connection: apsw.Connection, *, limit: int, upto: int) -> int:
     connection.execute(
         """
-        DELETE FROM attempts WHERE id IN (
-          SELECT id FROM attempts WHERE id <= (SELECT min(shipped_attempt, ?) FROM node) ORDER BY id LIMIT ?)
+        DELETE FROM attempts WHERE id <= (
+          SELECT max(id) FROM (
+            SELECT id FROM attempts WHERE id <= (SELECT min(shipped_attempt, ?) FROM node) ORDER BY id LIMIT ?))
         """,
         (upto, limit),
     )
