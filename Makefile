@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-peers bench-start docs wheel deb lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-peers bench-ship bench-start docs wheel deb lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -51,6 +51,10 @@ bench-peers: $(TESTREADY) packages
 # What counts cost, asked for the first time, and again while attempts arrive; SIZE as for bench.
 bench-count: $(TESTREADY)
 	@$(BIN)/python -m bench.counts --size $(SIZE)
+
+# SIZE attempts on their way from the ledger to the log, and what decisions notice of it.
+bench-ship: $(TESTREADY)
+	@$(BIN)/python -m bench.ship --size $(SIZE)
 
 # From a node's start until it is ready, with SIZE attempts; STARTED=folder for one that `python -m bench.bulk` made.
 STARTED ?=

@@ -81,18 +81,25 @@ class Server:
     @property
     def cpu_s(self) -> float:
         """CPU time this process has used, its children not included."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
+        return _cpu_s(self._process.pid)
+
+    def node_cpu_s(self) -> float:
+        """CPU time of this process and of those it has started."""
+        return self.cpu_s + sum(_cpu_s(child) for child in self._children())
 
     def resident_mb(self) -> float:
         return _resident_mb(self._process.pid)
 
     def child_resident_mb(self, part: str) -> float:
         """Of the process it started for `part`: `ledger` or `attemptlog`."""
-        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
-        children = {int(child) for task in tasks for child in (task / "children").read_text().split()}
         runs = f"openusher.{part}."
-        return sum(_resident_mb(child) for child in children if runs in Path(f"/proc/{child}/cmdline").read_text())
+        return sum(
+            _resident_mb(child) for child in self._children() if runs in Path(f"/proc/{child}/cmdline").read_text()
+        )
+
+    def _children(self) -> set[int]:
+        tasks = Path(f"/proc/{self._process.pid}/task").iterdir()
+        return {int(child) for task in tasks for child in (task / "children").read_text().split()}
 
 
 class ServerFailed(Exception):
@@ -175,6 +182,11 @@ def _first_lines(process: subprocess.Popen[str], number: int) -> list[str]:
         if select.select([process.stdout], [], [], 0.01)[0]:
             said += os.read(process.stdout.fileno(), 4096)
     return said.decode().splitlines()
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
 
 def _resident_mb(pid: int) -> float:

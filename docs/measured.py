@@ -13,6 +13,7 @@ from bench.peers.results import RESULTS as PEERS
 from bench.peers.results import read_results
 from bench.peers.shown import markdown, run_sentence, tables
 from bench.report import RESULTS, Figure, Results, figure_cells, machine_sentence
+from bench.ship import RESULTS as SHIPPING
 from bench.start import RESULTS as START
 from docs.sizing import measured, sizing_table
 
@@ -26,6 +27,7 @@ def performance_tables(
     follow_ups: Path = FOLLOW_UPS,
     kick_off: Path = KICK_OFF,
     start: Path = START,
+    shipping: Path = SHIPPING,
     peers: Path = PEERS,
     plots: str = "performance",
 ) -> str:
@@ -40,6 +42,8 @@ def performance_tables(
             _node(kick_off, "make bench-kickoff"),
             "## From the start until it is ready",
             _node(start, "make bench-start"),
+            "## Moving attempts to the log",
+            _node(shipping, "make bench-ship"),
             "## Beside what one would build or pick instead",
             *_beside(peers, plots),
             "## What you need",
