@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-peers bench-ship bench-start docs wheel deb lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-peers bench-ship bench-start bench-authorize bench-issue docs wheel deb lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -55,6 +55,14 @@ bench-count: $(TESTREADY)
 # SIZE attempts on their way from the ledger to the log, and what decisions notice of it.
 bench-ship: $(TESTREADY)
 	@$(BIN)/python -m bench.ship --size $(SIZE)
+
+# Decisions over 1, 64 and 1,024 connections, beside a constant answer.
+bench-authorize: $(TESTREADY)
+	@$(BIN)/python -m bench.authorize
+
+# Tickets issued by signed commands, beside a constant answer.
+bench-issue: $(TESTREADY)
+	@$(BIN)/python -m bench.issue
 
 # From a node's start until it is ready, with SIZE attempts; STARTED=folder for one that `python -m bench.bulk` made.
 STARTED ?=

@@ -34,7 +34,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def look_at_machine(folder: Path) -> Machine:
-    p50, p99 = _fsync_ms(folder / "fsync")
+    p50, p99 = fsync_ms(folder)
     return Machine(
         date=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         commit=_commit(),
@@ -51,7 +51,9 @@ def look_at_machine(folder: Path) -> Machine:
     )
 
 
-def _fsync_ms(file: Path) -> tuple[float, float]:
+def fsync_ms(folder: Path) -> tuple[float, float]:
+    """How long the folder's disk takes to sync 4 KiB that were appended: p50 and p99."""
+    file = folder / "fsync"
     took: list[float] = []
     with file.open("wb", buffering=0) as appended:
         for _ in range(_SYNCS):

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 
 import msgspec
 import uvloop
 
 from bench.authorize import CONNECTIONS, measure_authorize, measure_constant, write_questions
+from bench.beside import Goal, Sample, figure_of, sampled
 from bench.counting import COUNTED_ANEW, QUESTIONS, Checker, measure_counts
 from bench.fill import fill
 from bench.issue import CONNECTIONS as ISSUE_CONNECTIONS
 from bench.issue import measure_issue
-from bench.load import Report
 from bench.process import Account, Server, create_account, node
 from bench.report import Figure
 from bench.traffic import TICKETS_MAX
@@ -23,7 +22,7 @@ from openusher.settings import LogKind
 
 # The rate that others are compared with.
 _CONNECTIONS = 64
-_RATIO_MIN, _P99_MS_MAX = 0.5, 30.0
+_GOAL = Goal(ratio_min=0.5, p99_ms_max=30.0, said=">= 0.5, p99 <= 30 ms")
 _READY_S_MAX = 3.0
 _DOOR_MB_MAX = 120.0
 
@@ -39,13 +38,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tickets(self) -> int:
         return min(TICKETS_MAX, self.attempts)
-
-
-class _Sample(msgspec.Struct, frozen=True):
-    """One load and the CPU time that it cost the server."""
-
-    report: Report
-    cpu_us: float
 
 
 class Run:
@@ -136,13 +128,13 @@ class Run:
 
     def _authorize(self, log: LogKind, door: Server, account: Account, checker: Checker) -> None:
         """In turns with the constant answer, so that a busy moment of the machine meets both."""
-        found: dict[int, tuple[list[_Sample], list[_Sample]]] = {count: ([], []) for count in CONNECTIONS}
+        found: dict[int, tuple[list[Sample], list[Sample]]] = {count: ([], []) for count in CONNECTIONS}
         seconds = self._plan.seconds
         for turn in range(1, self._plan.rounds + 1):
             for connections, (constants, doors) in found.items():
                 constants.append(self._sample_constant(connections))
                 doors.append(
-                    _sampled(
+                    sampled(
                         door,
                         lambda connections=connections: measure_authorize(  # type: ignore[misc]
                             door, account, self._bodies, connections=connections, seconds=seconds
@@ -162,37 +154,23 @@ class Run:
         samples = []
         for turn in range(1, self._plan.rounds + 1):
             samples.append(
-                _sampled(door, lambda: measure_issue(door, account, seconds=self._plan.seconds, folder=self._folder))
+                sampled(door, lambda: measure_issue(door, account, seconds=self._plan.seconds, folder=self._folder))
             )
             self._say(f"{log}: round {turn}, sevu.request: {samples[-1].report.rate:,.0f}/s")
         self._add(log, "sevu.request", ISSUE_CONNECTIONS, samples)
 
-    def _sample_constant(self, connections: int) -> _Sample:
-        return _sampled(
+    def _sample_constant(self, connections: int) -> Sample:
+        return sampled(
             self._constant,
             lambda: measure_constant(self._constant, self._bodies, connections=connections, seconds=self._plan.seconds),
         )
 
     def _add(
-        self, log: str, name: str, connections: int, samples: Sequence[_Sample], *, beside: Figure | None = None
+        self, log: str, name: str, connections: int, samples: Sequence[Sample], *, beside: Figure | None = None
     ) -> Figure:
-        rate = median(sample.report.rate for sample in samples)
-        p99_ms = median(sample.report.p99_ms for sample in samples)
-        ratio = rate / beside.rate if beside is not None and beside.rate else None
-        has_goal = ratio is not None and connections == _CONNECTIONS
-        figure = Figure(
-            log=log,
-            name=name,
-            connections=connections,
-            rate=rate,
-            p50_ms=median(sample.report.p50_ms for sample in samples),
-            p99_ms=p99_ms,
-            ratio=ratio,
-            cpu_us=median(sample.cpu_us for sample in samples),
-            busy=median(sample.report.busy for sample in samples),
-            goal=f">= {_RATIO_MIN}, p99 < {_P99_MS_MAX:.0f} ms" if has_goal else "",
-            reached=(ratio or 0) >= _RATIO_MIN and p99_ms < _P99_MS_MAX if has_goal else None,
-        )
+        has_goal = beside is not None and connections == _CONNECTIONS
+        goal = _GOAL if has_goal else None
+        figure = figure_of(name, samples, connections=connections, log=log, beside=beside, goal=goal)
         self.figures.append(figure)
         return figure
 
@@ -201,9 +179,3 @@ class Run:
         goal = "" if at_most is None else f"< {at_most:.0f} {unit}"
         reached = None if at_most is None else value < at_most
         self.figures.append(Figure(log=log, name=name, value=value, unit=unit, goal=goal, reached=reached))
-
-
-def _sampled(server: Server, load: Callable[[], Report]) -> _Sample:
-    before_s = server.cpu_s
-    report = load()
-    return _Sample(report, 1e6 * (server.cpu_s - before_s) / report.answered)

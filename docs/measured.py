@@ -7,7 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from bench.authorize import RESULTS as DECISIONS
 from bench.followup import RESULTS as FOLLOW_UPS
+from bench.issue import RESULTS as ISSUED
 from bench.kickoff import RESULTS as KICK_OFF
 from bench.peers.results import RESULTS as PEERS
 from bench.peers.results import read_results
@@ -29,6 +31,8 @@ def performance_tables(
     start: Path = START,
     shipping: Path = SHIPPING,
     peers: Path = PEERS,
+    decisions: Path = DECISIONS,
+    issued: Path = ISSUED,
     plots: str = "performance",
 ) -> str:
     """A section a bench; one that has not run is named with the command that runs it."""
@@ -36,6 +40,10 @@ def performance_tables(
         [
             "## A node",
             _node(results, "make bench"),
+            "## Decisions",
+            _node(decisions, "make bench-authorize"),
+            "## Tickets issued",
+            _node(issued, "make bench-issue"),
             "## Follow-ups of live sessions",
             _node(follow_ups, "make bench-followup"),
             "## Kick-off",
