@@ -73,7 +73,7 @@ def measure(folder: Path, *, attempts: int, seconds: float, again_seconds: float
     account = create_account(data)
     err.print(f"filling with {attempts:,} attempts")
     uvloop.run(fill(data, _LOG, cdn=account.signer.cdn, attempts=attempts, progress=lambda done: None))
-    tally = Tally(tickets=tickets, attempts=attempts)
+    tally = Tally.of_fill(tickets=tickets, attempts=attempts)
     with node(data, _LOG, *COUNTED_ANEW) as door:
         figures = [
             _first(door, account, question, tickets=tickets, seconds=seconds, folder=folder) for question in QUESTIONS

@@ -47,7 +47,7 @@ class Tally:
     """What each question must be answered: how many attempts match, of all that were sent and of those acknowledged."""
 
     def __init__(self, *, tickets: int, attempts: int, questions: int = QUESTIONS) -> None:
-        """Of a node that was filled with `attempts` of `tickets`."""
+        """Of a node that has `attempts` of so many tickets; none of them matches until `hold` says how many do."""
         self._tickets = tickets
         self._chance = random.Random(questions)
         self.questions = [self._question(number) for number in range(questions)]
@@ -55,13 +55,23 @@ class Tally:
         for number, parameters in enumerate(self.questions):
             for field, value in parameters.items():
                 self._numbers.setdefault((field, str(value)), []).append(number)
-        self.acknowledged = [0] * questions
-        filled = random.Random(attempts)
-        for _ in range(attempts):
-            for number in self._meant(traffic.question(filled, tickets=tickets)):
-                self.acknowledged[number] += 1
-        self.sent = self.acknowledged.copy()
         self.attempts = attempts
+        self.hold([0] * questions)
+
+    @classmethod
+    def of_fill(cls, *, tickets: int, attempts: int, questions: int = QUESTIONS) -> Tally:
+        """Of a node that was filled with them by fill.py."""
+        tally = cls(tickets=tickets, attempts=attempts, questions=questions)
+        filled, counts = random.Random(attempts), [0] * questions
+        for _ in range(attempts):
+            for number in tally._meant(traffic.question(filled, tickets=tickets)):
+                counts[number] += 1
+        tally.hold(counts)
+        return tally
+
+    def hold(self, counts: list[int]) -> None:
+        """Take these for what the questions must be answered before anything is sent."""
+        self.acknowledged, self.sent = counts, counts.copy()
 
     def _question(self, number: int) -> Parameters:
         field, n = _FIELDS[number % len(_FIELDS)], self._chance.randrange(self._tickets)

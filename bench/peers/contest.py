@@ -106,7 +106,7 @@ class _Contest:
     def _draw(self, question: Question, seed: str, number: int) -> list[Parameters]:
         """In each round others, so that nobody has answered them before."""
         chance = random.Random(f"{question.name}, {seed}")
-        return [question.ask(chance, self._plan.tickets) for _ in range(number)]
+        return [question.ask(chance, range(self._plan.tickets)) for _ in range(number)]
 
     def _count(self, counter: Counter, asked: Sequence[Parameters]) -> Report:
         return counter.load(asked, self._folder, seconds=min(self._plan.seconds, _COUNT_S_MAX))

@@ -36,7 +36,7 @@ def door(account: tuple[Path, Account]) -> Iterator[Server]:
 
 def test_every_answer_is_within_what_was_acknowledged_and_sent(door: Server, account: tuple[Path, Account]) -> None:
     """And then one more of some question is said to have been acknowledged."""
-    tally = Tally(tickets=_TICKETS, attempts=_ATTEMPTS, questions=_QUESTIONS)
+    tally = Tally.of_fill(tickets=_TICKETS, attempts=_ATTEMPTS, questions=_QUESTIONS)
     checker = Checker(door, account[1], _ATTEMPTS)
     checker.check_each(tally.questions, tally.acknowledged)
     asked = recount(door, account[1], tally, connections=4, questions=_QUESTIONS, seconds=0.5, rate=200)
