@@ -30,7 +30,7 @@ WHOLE = Horizon(upto=BLOCKS)
 _SETTINGS = "SETTINGS "
 _TELLS_MAX = 20
 # As many statements at a time as reach every handle of the lane.
-_HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.CHECK: 1}
+_HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.SCAN: 2, Lane.CHECK: 1}
 
 
 class RecordingEngine:

@@ -16,8 +16,12 @@ import pytest
 import uvloop
 
 from openusher.attemptlog.embedded import child
+from openusher.attemptlog.embedded.wire import HANDLES
 from openusher.attemptlog.engine import Lane, Statement
 from openusher.errors import LogUnavailable
+from openusher.model.block import Horizon
+from openusher.model.pattern import parse_pattern
+from openusher.model.search import AttemptFilter, GroupBy
 from openusher.node import open_node
 from openusher.settings import Settings
 from tests.conformance.asking import request
@@ -82,6 +86,28 @@ def test_every_lane_answers_again_after_writing_to_a_process_that_is_no_more(tmp
                 assert answers == [[[1]]] * 3
 
     run(write())
+
+
+def test_what_an_index_answers_waits_for_nobody_who_reads_all(tmp_path: Path) -> None:
+    """As many scans as there are handles for, and more, of one account; then counts of another and of its own."""
+    few, all_of_it = AttemptFilter(key="k1"), AttemptFilter(video=parse_pattern("video", "live/*"))
+
+    async def wait() -> None:
+        async with Opened(tmp_path / "log") as opened:
+            await opened.insert(1, rows_of(1, 10))
+            slow = Statement(text="SELECT sleep(2)", lane=Lane.SCAN, seconds_max=20, cdn=7)
+            scans = [asyncio.create_task(opened.engine.execute(slow)) for _ in range(2 * HANDLES[Lane.SCAN])]
+            last = asyncio.create_task(opened.log.count(7, all_of_it, Horizon(upto=1)))
+            for _ in range(3):
+                for cdn in (1, 7):
+                    await opened.log.count(cdn, few, Horizon(upto=1))
+                    await opened.log.groups(cdn, few, GroupBy.DAY, Horizon(upto=1), top=1)
+                    await opened.log.newest(cdn, few, Horizon(upto=1), limit=1)
+
+            assert not any(task.done() for task in (*scans, last))
+            await asyncio.gather(*scans, last)
+
+    run(wait())
 
 
 def test_what_nobody_thought_of_fails_one_statement_and_not_its_lane(tmp_path: Path) -> None:

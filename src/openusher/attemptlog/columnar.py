@@ -116,7 +116,12 @@ class ColumnarLog(WithoutCopies):
 
     def __init__(self, engine: Engine, *, count_s_max: float, table_engine: str = "MergeTree") -> None:
         self._engine = engine
-        self._seconds_max = {Lane.INSERT: _INSERT_S_MAX, Lane.COUNT: count_s_max, Lane.CHECK: _CHECK_S_MAX}
+        self._seconds_max = {
+            Lane.INSERT: _INSERT_S_MAX,
+            Lane.COUNT: count_s_max,
+            Lane.SCAN: count_s_max,
+            Lane.CHECK: _CHECK_S_MAX,
+        }
         self._table_engine = table_engine
         self._drawn = secrets.token_hex(4)
 
@@ -200,10 +205,11 @@ class ColumnarLog(WithoutCopies):
         return bool(await self._rows(query, lane=Lane.CHECK))
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
-        return await self._number(count_query(cdn, search, horizon), cdn=cdn)
+        rows = await self._rows(count_query(cdn, search, horizon), lane=_lane_of(search), cdn=cdn)
+        return int(rows[0][0])
 
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
-        rows = await self._rows(groups_query(cdn, search, by, horizon, top=top), cdn=cdn)
+        rows = await self._rows(groups_query(cdn, search, by, horizon, top=top), lane=_lane_of(search), cdn=cdn)
         groups = [Group(group_value(by, value), count) for value, count, _ in rows]
         return GroupedLog(groups[:top], rows[0][2] if rows else 0)
 
@@ -212,7 +218,7 @@ class ColumnarLog(WithoutCopies):
     ) -> dict[GroupValue, int]:
         if not values:
             return {}
-        rows = await self._rows(counts_of_query(cdn, search, by, horizon, values), cdn=cdn)
+        rows = await self._rows(counts_of_query(cdn, search, by, horizon, values), lane=_lane_of(search), cdn=cdn)
         return {group_value(by, value): count for value, count in rows}
 
     async def newest(
@@ -228,7 +234,7 @@ class ColumnarLog(WithoutCopies):
 
     async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
         query = sizes_query(cdn, search, horizon)
-        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+        statement = self._statement(query, lane=Lane.SCAN, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         runs = await self._engine.execute(statement)
         # In a thread: a year of blocks is half a million, and decisions go on.
         return await asyncio.to_thread(_spans_of, runs)
@@ -239,7 +245,7 @@ class ColumnarLog(WithoutCopies):
         return await self._rows_of(rows_query(cdn, search, horizon, span=span), cdn=cdn)
 
     async def _rows_of(self, query: Query, *, cdn: int) -> bytes:
-        statement = self._statement(query, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+        statement = self._statement(query, lane=Lane.SCAN, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         return await self._engine.text_of(statement)
 
     async def broken_parts(self, *, table: str) -> list[str]:
@@ -259,7 +265,7 @@ class ColumnarLog(WithoutCopies):
         self, above: int, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int, limit: int
     ) -> list[list[Any]]:
         query = newest_query(cdn, search, horizon, above_block=above, seek=seek, limit=limit)
-        return await self._rows(query, cdn=cdn)
+        return await self._rows(query, lane=Lane.COUNT if above else _lane_of(search), cdn=cdn)
 
     async def _held_between(
         self, low: int, high: int, anonymised_upto: int, *, table: str, lane: Lane
@@ -272,22 +278,23 @@ class ColumnarLog(WithoutCopies):
             for number, count, first, last, digest in rows
         }
 
-    async def _number(self, query: Query, *, cdn: int) -> int:
-        rows = await self._rows(query, cdn=cdn)
-        return int(rows[0][0])
-
     async def _rows(
-        self, query: Query, *, lane: Lane = Lane.COUNT, seconds_max: float | None = None, cdn: int = 0
+        self, query: Query, *, lane: Lane, seconds_max: float | None = None, cdn: int = 0
     ) -> list[list[Any]]:
         """The rows of `query`, which may run as long as its lane allows where `seconds_max` is None."""
         seconds_max = self._seconds_max[lane] if seconds_max is None else seconds_max
         return await self._engine.execute(self._statement(query, lane=lane, seconds_max=seconds_max, cdn=cdn))
 
     def _statement(
-        self, query: Query, *, lane: Lane = Lane.COUNT, seconds_max: float, cdn: int = 0, threads: int = THREADS
+        self, query: Query, *, lane: Lane, seconds_max: float, cdn: int = 0, threads: int = THREADS
     ) -> Statement:
         text = f"{query.text} {settings_clause(seconds_max=seconds_max, threads=threads)}"
         return Statement(text=text, params=query.params, lane=lane, seconds_max=seconds_max, cdn=cdn)
+
+
+def _lane_of(search: AttemptFilter) -> Lane:
+    """Where a question waits: one that an index answers, in milliseconds, never behind others' that read for longer."""
+    return Lane.COUNT if finds_few(search) else Lane.SCAN
 
 
 def _by_number(runs: list[list[Any]]) -> dict[int, int]:

@@ -13,10 +13,12 @@ from openusher.errors import LogDamaged, LogUnavailable, StoreError
 
 
 class Lane(StrEnum):
-    """Kinds of work that must not wait for each other."""
+    """Kinds of work that must not wait for each other: `count` is what an index answers, `scan` what reads all that an
+    account has."""
 
     INSERT = "insert"
     COUNT = "count"
+    SCAN = "scan"
     CHECK = "check"
 
 

@@ -12,7 +12,7 @@ DATA_FOLDER = "chdb"
 # What is needed while it is open only; emptied at each start.
 TEMPORARIES_FOLDER = "tmp"
 # One thread with a handle of its own each: handles are not to be shared by statements that bind values.
-HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.CHECK: 1}
+HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.SCAN: 2, Lane.CHECK: 1}
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
