@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-peers bench-ship bench-start bench-authorize bench-issue docs wheel deb lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-large bench-peers bench-ship bench-start bench-authorize bench-issue docs wheel deb lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -63,6 +63,13 @@ bench-authorize: $(TESTREADY)
 # Tickets issued by signed commands, beside a constant answer.
 bench-issue: $(TESTREADY)
 	@$(BIN)/python -m bench.issue
+
+# What counts cost in a node of 20 accounts with SIZE attempts, in turns with one of BESIDE; LARGE=folder for one that
+# `python -m bench.bulk` made.
+BESIDE ?= 200k
+LARGE ?=
+bench-large: $(TESTREADY)
+	@$(BIN)/python -m bench.large --size $(SIZE) --beside $(BESIDE) $(if $(LARGE),--data $(LARGE))
 
 # From a node's start until it is ready, with SIZE attempts; STARTED=folder for one that `python -m bench.bulk` made.
 STARTED ?=

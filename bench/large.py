@@ -238,9 +238,9 @@ class _Run:
         self._figures.append(
             Figure(log=_LOG, name=name, rate=rate, p50_ms=p50_ms, p99_ms=p99_ms, goal=goal, reached=reached)
         )
-        growth_max = _GROWTH_MAX if question.name in _BY_VIEWER else None
-        attempts = self._small.traffic.attempts
-        self._value(f"{name}, p50 / p50 of {attempts:,}", p50_ms / small_ms, "", most=growth_max)
+        if question.name in _BY_VIEWER:
+            attempts = self._small.traffic.attempts
+            self._value(f"{name}, p50 / p50 of {attempts:,}", p50_ms / small_ms, "", most=_GROWTH_MAX)
 
     def _fairness(self, door: Server) -> None:
         """One account counts by key, first alone and then while another asks for patterns of all it has without pause,

@@ -7,57 +7,37 @@ from pathlib import Path
 
 import msgspec
 
-from bench.authorize import RESULTS as DECISIONS
-from bench.followup import RESULTS as FOLLOW_UPS
-from bench.issue import RESULTS as ISSUED
-from bench.kickoff import RESULTS as KICK_OFF
-from bench.peers.results import RESULTS as PEERS
 from bench.peers.results import read_results
 from bench.peers.shown import markdown, run_sentence, tables
-from bench.report import RESULTS, Figure, Results, figure_cells, machine_sentence
-from bench.ship import RESULTS as SHIPPING
-from bench.start import RESULTS as START
+from bench.report import Figure, Results, figure_cells, machine_sentence
 from docs.sizing import measured, sizing_table
 
+_BENCH = Path(__file__).parents[1] / "bench"
+# Title, file and command of each bench of a node.
+_NODES = (
+    ("A node", "results.json", "make bench"),
+    ("Decisions", "authorize.json", "make bench-authorize"),
+    ("Tickets issued", "issue.json", "make bench-issue"),
+    ("Follow-ups of live sessions", "followup.json", "make bench-followup"),
+    ("Counts, the first time and again", "counts.json", "make bench-count"),
+    ("A large node of many accounts", "large.json", "make bench-large"),
+    ("Kick-off", "kickoff.json", "make bench-kickoff"),
+    ("From the start until it is ready", "start.json", "make bench-start"),
+    ("Moving attempts to the log", "ship.json", "make bench-ship"),
+)
 # After which table which plot stands.
 PLOT_AFTER = {0: "decisions", 3: "waiting", 4: "counts"}
 _COLUMNS = ("log", "what", "conn.", "per s", "p50 ms", "p99 ms", "of constant")
 
 
-def performance_tables(
-    results: Path = RESULTS,
-    follow_ups: Path = FOLLOW_UPS,
-    kick_off: Path = KICK_OFF,
-    start: Path = START,
-    shipping: Path = SHIPPING,
-    peers: Path = PEERS,
-    decisions: Path = DECISIONS,
-    issued: Path = ISSUED,
-    plots: str = "performance",
-) -> str:
-    """A section a bench; one that has not run is named with the command that runs it."""
-    return "\n\n".join(
-        [
-            "## A node",
-            _node(results, "make bench"),
-            "## Decisions",
-            _node(decisions, "make bench-authorize"),
-            "## Tickets issued",
-            _node(issued, "make bench-issue"),
-            "## Follow-ups of live sessions",
-            _node(follow_ups, "make bench-followup"),
-            "## Kick-off",
-            _node(kick_off, "make bench-kickoff"),
-            "## From the start until it is ready",
-            _node(start, "make bench-start"),
-            "## Moving attempts to the log",
-            _node(shipping, "make bench-ship"),
-            "## Beside what one would build or pick instead",
-            *_beside(peers, plots),
-            "## What you need",
-            *_sizing(results, follow_ups),
-        ]
-    )
+def performance_tables(folder: Path = _BENCH, plots: str = "performance") -> str:
+    """A section for each bench whose results are to be in `folder`; one that has not run is named with its command."""
+    sections: list[str] = []
+    for title, file, command in _NODES:
+        sections += (f"## {title}", _node(folder / file, command))
+    sections += ("## Beside what one would build or pick instead", *_beside(folder / "peers.json", plots))
+    sections += ("## What you need", *_sizing(folder / "results.json", folder / "followup.json"))
+    return "\n\n".join(sections)
 
 
 def _node(file: Path, command: str) -> str:

@@ -251,7 +251,9 @@ def test_every_setting_has_its_flag_sentence_and_default_in_the_help_of_serve() 
 # --- nothing is made up ---------------------------------------------------------------------------------------------
 
 
-_MADE_BY_BENCHES = {f"bench/{name}.json" for name in ("results", "counts", "start", "ship", "authorize", "issue")}
+_MADE_BY_BENCHES = {
+    f"bench/{name}.json" for name in ("results", "counts", "start", "ship", "authorize", "issue", "large")
+}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=shown)
