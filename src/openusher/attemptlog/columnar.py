@@ -51,6 +51,8 @@ _CHECKED_BYTES = 2 * BLOCK_BYTES_MAX
 _INSERT_S_MAX = 60.0
 # Rows of one block lie all over a merged part, so that the whole table is read: three seconds in ten million.
 _SPAN_S_MAX = 120.0
+# What an index leaves is read sooner by one thread than two are woken, and others have the second core.
+_FEW_THREADS = 1
 # An export takes long anyway, and counts go on beside it.
 _SPAN_THREADS = 1
 # `newest` first looks at so many of the last blocks: ids rise with blocks, so if they hold enough, they hold
@@ -265,7 +267,7 @@ class ColumnarLog(WithoutCopies):
         self, above: int, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int, limit: int
     ) -> list[list[Any]]:
         query = newest_query(cdn, search, horizon, above_block=above, seek=seek, limit=limit)
-        return await self._rows(query, lane=Lane.COUNT if above else _lane_of(search), cdn=cdn)
+        return await self._rows(query, lane=_lane_of(search), cdn=cdn)
 
     async def _held_between(
         self, low: int, high: int, anonymised_upto: int, *, table: str, lane: Lane
@@ -286,8 +288,10 @@ class ColumnarLog(WithoutCopies):
         return await self._engine.execute(self._statement(query, lane=lane, seconds_max=seconds_max, cdn=cdn))
 
     def _statement(
-        self, query: Query, *, lane: Lane, seconds_max: float, cdn: int = 0, threads: int = THREADS
+        self, query: Query, *, lane: Lane, seconds_max: float, cdn: int = 0, threads: int | None = None
     ) -> Statement:
+        if threads is None:
+            threads = _FEW_THREADS if lane is Lane.COUNT else THREADS
         text = f"{query.text} {settings_clause(seconds_max=seconds_max, threads=threads)}"
         return Statement(text=text, params=query.params, lane=lane, seconds_max=seconds_max, cdn=cdn)
 
