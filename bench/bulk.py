@@ -130,7 +130,14 @@ async def bulk_fill(data: Path, traffic: BulkTraffic, cdns: list[int], *, ships:
         )
         stack.push_async_callback(attempt_log.close)
         await attempt_log.start()
-        shipper = Shipper(ledger, attempt_log, rows_min=BLOCK_ROWS_MAX, age_s_max=DAYS * 86_400, wall_ms=wall_ms)
+        shipper = Shipper(
+            ledger,
+            attempt_log,
+            rows_min=BLOCK_ROWS_MAX,
+            age_s_max=DAYS * 86_400,
+            wall_ms=wall_ms,
+            rows_file=folder.rows_file,
+        )
         await shipper.be_verified()
         await _record_and_ship(rows, traffic, shipper, progress)
 

@@ -78,7 +78,7 @@ async def open_node(
                 # an admin command's.
                 await _set_indexes(settings, ledger)
             opened.pop_all()
-        usher = _assemble(settings, seams.around_ledger(ledger), attempt_log, seams)
+        usher = _assemble(settings, folder, seams.around_ledger(ledger), attempt_log, seams)
         try:
             await usher.start(ships=ships)
             if ships:
@@ -103,7 +103,7 @@ async def _open_ledger(
     return await LedgerApart.open(folder, demo=settings.demo, read_s_max=settings.count_s_max, on_end=on_end)
 
 
-def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams: Seams) -> Usher:
+def _assemble(settings: Settings, folder: DataFolder, ledger: Ledger, attempt_log: AttemptLog, seams: Seams) -> Usher:
     gate = Gate(ledger, queue_wait_s_max=settings.queue_wait_ms_max / 1000, wall_ms=wall_ms)
     shipper = Shipper(
         ledger,
@@ -111,6 +111,7 @@ def _assemble(settings: Settings, ledger: Ledger, attempt_log: AttemptLog, seams
         rows_min=settings.ship_rows,
         age_s_max=settings.ship_age_s,
         wall_ms=wall_ms,
+        rows_file=folder.rows_file,
         on_step=seams.on_step,
     )
     limits = SessionLimits(

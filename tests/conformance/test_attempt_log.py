@@ -57,17 +57,20 @@ DURABLE = ("chdb",)
 class Running:
     """A log and a loop to ask it in."""
 
-    def __init__(self, log: AttemptLog, runner: asyncio.Runner) -> None:
+    def __init__(self, log: AttemptLog, runner: asyncio.Runner, folder: Path) -> None:
         self.log = log
         self._runner = runner
+        self._file = folder / "a block's *rows?"
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(work)
 
     def ship(self, number: int, rows: list[Row]) -> Block:
-        block = block_of(number, rows)
+        """Every other block by a file."""
+        block, content = block_of(number, rows), oracle.block_bytes(rows)
+        self._file.write_bytes(content)
         for table in self.run(self._tables()):
-            self.run(self.log.insert(block, oracle.block_bytes(rows), table=table))
+            self.run(self.log.insert(block, self._file if number % 2 else content, table=table))
         return block
 
     async def _tables(self) -> list[str]:
@@ -86,7 +89,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 def opened(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A log that holds nothing yet when the first test of this module asks it."""
     with asyncio.Runner() as runner:
-        running = Running(KINDS[kind](tmp_path_factory.mktemp("odd ?&% name")), runner)
+        folder = tmp_path_factory.mktemp("odd ?&% name")
+        running = Running(KINDS[kind](folder), runner, tmp_path_factory.mktemp("rows"))
         running.run(running.log.start())
         yield running
         running.run(running.log.close())
@@ -300,7 +304,7 @@ def test_what_is_held_of_a_block_is_what_was_shipped(shipping: Running) -> None:
 def alone(kind: str, tmp_path: Path) -> Iterator[Running]:
     """A log of the test's own; only kinds that ship."""
     with asyncio.Runner() as runner:
-        running = Running(KINDS[kind](tmp_path), runner)
+        running = Running(KINDS[kind](tmp_path / "log"), runner, tmp_path)
         running.run(running.log.start())
         yield running
         running.run(running.log.close())
@@ -348,7 +352,7 @@ def test_a_log_opened_again_holds_what_it_held(kind: str, tmp_path: Path) -> Non
     with asyncio.Runner() as runner:
         counted = []
         for visit in range(2):
-            running = Running(KINDS[kind](tmp_path), runner)
+            running = Running(KINDS[kind](tmp_path / "log"), runner, tmp_path)
             running.run(running.log.start())
             if visit == 0:
                 for number, rows in BLOCKS.items():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openusher.errors import LedgerUnavailable
 from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Ledger
 from openusher.model.attempt import AttemptRequest, Decision
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block
@@ -58,6 +60,21 @@ async def test_a_block_is_its_rows_and_their_digest_whatever_stands_in_them(ledg
         json.loads(line) for line in oracle.block_bytes(rows).split(b"\n")
     ]
     assert await ledger.check(quick=False) == []
+
+
+async def test_a_file_of_a_blocks_rows_holds_those_and_is_its_owners_only(ledger: Ledger, tmp_path: Path) -> None:
+    rows = await record(ledger, [request(1, key=text, password=f"p|{text}") for text in NASTY] * 500)
+    block, file = await next_block(ledger), tmp_path / "a *?[name]"
+    file.write_text("x" * 10_000_000)
+    file.chmod(0o600)
+    await ledger.write_rows(block, str(file))
+    written = file.read_bytes()
+
+    assert oracle.block_bytes(rows).splitlines() == written.splitlines()
+    assert written.splitlines() == (await ledger.block_rows(block)).splitlines()
+    assert file.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(LedgerUnavailable, match="cannot be written: Is a directory"):
+        await ledger.write_rows(block, str(tmp_path))
 
 
 async def test_no_attempts_are_no_block(ledger: Ledger) -> None:

@@ -72,6 +72,14 @@ def test_the_memory_caps_of_the_command_line_took_effect(asked: Asked) -> None:
     assert in_force == {name: MEMORY_BYTES_MAX if "server" in name else 64 * 1024 * 1024 for name in names}
 
 
+def test_a_file_of_rows_that_has_gone_is_no_damage_of_the_log(asked: Asked, tmp_path: Path) -> None:
+    block = Block(number=77, incarnation=1, first_id=1, last_id=1, rows=1, digest="", shipped=False)
+    with pytest.raises(LogUnavailable, match="FileNotFoundError"):
+        asked.run(asked.log.insert(block, tmp_path / "gone", table="attempts"))
+
+    assert asked.parts(77) == []
+
+
 @pytest.mark.parametrize(
     "setting",
     [

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from openusher.attemptlog.base import AttemptLog, Held
+from openusher.attemptlog.base import AttemptLog, Held, Rows
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.attemptlog.plainlist import PlainListLog
 from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable
@@ -46,6 +47,7 @@ class FailingLog(PlainListLog):
     def __init__(self) -> None:
         super().__init__()
         self.inserted: list[int] = []
+        self.files: list[Path] = []
         self.fails: set[str] = set()
         self.error: Exception = LogUnavailable("away")
         self.has_inserted = asyncio.Event()
@@ -55,12 +57,13 @@ class FailingLog(PlainListLog):
             self.fails.remove(moment)
             raise self.error
 
-    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+    async def insert(self, block: Block, rows: Rows, *, table: str) -> None:
         self._fail("before insert")
         if "insert nothing" in self.fails:
             return
         await super().insert(block, rows, table=table)
         self.inserted.append(block.number)
+        self.files += [rows] if isinstance(rows, Path) else []
         self.has_inserted.set()
         self._fail("after insert")
 
@@ -84,9 +87,9 @@ def make_shipper(
     rows_min: int = 1,
     age_s_max: float = 60.0,
     wall_ms: Callable[[], int] = lambda: NOON_MS,
-    on_step: Callable[[Step], None] = lambda step: None,
+    **more: Any,
 ) -> Shipper:
-    return Shipper(ledger, attempt_log, rows_min=rows_min, age_s_max=age_s_max, wall_ms=wall_ms, on_step=on_step)
+    return Shipper(ledger, attempt_log, rows_min=rows_min, age_s_max=age_s_max, wall_ms=wall_ms, **more)
 
 
 async def record(ledger: Ledger, rows: int = 3, *, months: int = 1) -> None:
@@ -196,8 +199,9 @@ async def test_attempts_are_shipped_when_they_are_many_or_old(
     shipper = make_shipper(ledger, attempt_log, rows_min=rows_min, wall_ms=lambda: wall_ms)
     await record(ledger)
     shipper.start()
-    while ledger.looked < 2 and not attempt_log.inserted:
-        await asyncio.wait([asyncio.ensure_future(attempt_log.has_inserted.wait())], timeout=0.05)
+    async with asyncio.timeout(WAIT_S_MAX):
+        while ledger.looked < 2 or (ships and not attempt_log.inserted):
+            await asyncio.wait([asyncio.ensure_future(attempt_log.has_inserted.wait())], timeout=0.05)
     await shipper.close()
 
     assert bool(attempt_log.inserted) == ships
@@ -345,7 +349,7 @@ class TwoTables(FailingLog):
     async def tables(self) -> Sequence[str]:
         return ("attempts", "second")
 
-    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+    async def insert(self, block: Block, rows: Rows, *, table: str) -> None:
         if table == "second":
             await self._second.insert(block, rows, table=table)
         else:
@@ -373,6 +377,17 @@ async def test_only_tables_that_hold_none_of_a_block_are_filled(ledger: SqliteLe
 
     assert [await attempt_log.rows_by_block(table=table) for table in ("attempts", "second")] == [{1: 3}, {1: 3}]
     await make_shipper(ledger, attempt_log).be_verified()
+
+
+async def test_rows_go_by_a_file_which_is_gone_afterwards(ledger: SqliteLedger, tmp_path: Path) -> None:
+    attempt_log, file = FailingLog(), tmp_path / "shipping"
+    file.write_text("of a block before, which a kill has left behind")
+    shipper = make_shipper(ledger, attempt_log, rows_file=file)
+    await record(ledger, months=2)
+
+    assert await shipper.ship_all() == 2
+    assert attempt_log.files == [file, file]
+    assert not file.exists()
 
 
 async def test_two_that_ship_at_once_insert_each_block_once(ledger: SqliteLedger) -> None:

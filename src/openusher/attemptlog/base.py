@@ -10,6 +10,7 @@ and log each make that text in their own SQL, so that a shifted column or a chan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -18,6 +19,9 @@ from openusher.model.attempt import Attempt
 from openusher.model.block import COLUMNS as COLUMNS
 from openusher.model.block import Block, Horizon
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
+
+# The rows of a block, or the file that holds them.
+Rows = bytes | Path
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +105,7 @@ class AttemptLog(Protocol):
         """The tables a block goes into."""
         ...
 
-    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+    async def insert(self, block: Block, rows: Rows, *, table: str) -> None:
         """Store `block` in `table`, synced, all or nothing. The caller has seen that the table holds none of it."""
         ...
 

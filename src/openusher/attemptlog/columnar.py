@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any
 
-from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Span
+from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Rows, Span
 from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.attemptlog.query import (
     TEXT_BYTES,
@@ -146,7 +146,7 @@ class ColumnarLog(WithoutCopies):
     async def tables(self) -> Sequence[str]:
         return TABLES
 
-    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+    async def insert(self, block: Block, rows: Rows, *, table: str) -> None:
         # Not only by its starts, which begin anew with the door.
         life = f"{self._drawn}-{self._engine.starts}"
         text = insert_statement(block, table=_known(table), life=life, seconds_max=_INSERT_S_MAX)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
@@ -26,7 +27,8 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     """One statement, which may run for `seconds_max`.
 
     `params` are bound to its `{name:Type}`, already in the text form of query parameters (query.py, `bound_text`).
-    `data`: the rows of an INSERT, JSON arrays one a line, which its text names as `input('their names and types')`.
+    `data`: the rows of an INSERT, JSON arrays one a line, which its text names as `input('their names and types')`; or
+    the file that they stand in.
     `cdn` is the account it is for, so that accounts get their turns; 0: none.
     """
 
@@ -34,7 +36,7 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True):
     lane: Lane
     seconds_max: float
     params: dict[str, str] = {}
-    data: bytes | None = None
+    data: bytes | Path | None = None
     cdn: int = 0
 
     def __repr__(self) -> str:

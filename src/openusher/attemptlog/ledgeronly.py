@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from openusher.attemptlog.base import AttemptLog, Copy, Frozen, GroupedLog, Held, Span
+from openusher.attemptlog.base import AttemptLog, Copy, Frozen, GroupedLog, Held, Rows, Span
 from openusher.attemptlog.withoutcopies import WithoutCopies
 from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
@@ -33,7 +33,7 @@ class LedgerOnlyLog(WithoutCopies):
     async def tables(self) -> Sequence[str]:
         return ()
 
-    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+    async def insert(self, block: Block, rows: Rows, *, table: str) -> None:
         raise LogUnavailable("there is no attempt log to ship to (--log ledger)")
 
     async def held(self, number: int, *, table: str) -> Held:

@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import msgspec
 
-from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Span
+from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Rows, Span
 from openusher.attemptlog.withoutcopies import WithoutCopies
 from openusher.model.anonymity import anonymised, is_finer
 from openusher.model.attempt import Attempt, user_of
@@ -44,8 +44,9 @@ class PlainListLog(WithoutCopies):
     async def tables(self) -> Sequence[str]:
         return (_TABLE,)
 
-    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
-        parsed = [attempt_of(msgspec.json.decode(line)) for line in rows.splitlines() if line]
+    async def insert(self, block: Block, rows: Rows, *, table: str) -> None:
+        lines = (rows if isinstance(rows, bytes) else rows.read_bytes()).splitlines()
+        parsed = [attempt_of(msgspec.json.decode(line)) for line in lines if line]
         self._blocks.setdefault(block.number, []).extend(parsed)
 
     async def held(self, number: int, *, table: str) -> Held:

@@ -315,6 +315,11 @@ class Ledger(Protocol):
         """The rows of an unshipped block as `AttemptLog.insert` takes them."""
         ...
 
+    async def write_rows(self, block: Block, file: str) -> None:
+        """As `block_rows`, into `file`, which is made anew: whatever a process is handed 26 MB of, its decisions wait
+        for."""
+        ...
+
     async def mark_shipped(self, block: Block) -> None:
         """From here on its attempts are counted in the log and no longer here, in one commit."""
         ...

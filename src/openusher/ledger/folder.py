@@ -16,6 +16,8 @@ from openusher.errors import SetupError
 
 LEDGER_FILE = "ledger.db"
 LOG_FOLDER = "log"
+# The rows of a block on their way from the ledger to the log.
+ROWS_FILE = "shipping"
 ADMIN_SOCKET = "admin.sock"
 # Where a restore puts things together before the folder becomes a data folder.
 RESTORING_FOLDER = "restoring"
@@ -63,6 +65,11 @@ class DataFolder:
     @property
     def log_folder(self) -> Path:
         return self.path / LOG_FOLDER
+
+    @property
+    def rows_file(self) -> Path:
+        # The log's process works in another folder.
+        return self.path.absolute() / ROWS_FILE
 
     def release(self) -> None:
         os.close(self.lock)

@@ -86,10 +86,11 @@ class Child:
             lane=statement.lane.value,
             text=statement.text,
             params=statement.params,
-            data=statement.data,
+            data=statement.data if isinstance(statement.data, bytes) else None,
+            file=str(statement.data) if isinstance(statement.data, Path) else "",
         )
         # Copying the rows of a block takes longer than a decision may.
-        frame = framed(ask) if statement.data is None else await asyncio.to_thread(framed, ask)
+        frame = framed(ask) if ask.data is None else await asyncio.to_thread(framed, ask)
         if self.gone.is_set():
             raise LogUnavailable("the attempt log is starting again")
         self._send(frame)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from openusher.attemptlog.base import Rows
 from openusher.attemptlog.embedded.log import EmbeddedLog
 from openusher.attemptlog.embedded.wire import DATA_FOLDER
 from openusher.attemptlog.engine import Lane, Statement
@@ -116,7 +117,7 @@ class MendedLog(EmbeddedLog):
         taken.update((str(row[2]), part) for row in rows)
         return True
 
-    async def insert(self, block: Block, rows: bytes, *, table: str) -> None:
+    async def insert(self, block: Block, rows: Rows, *, table: str) -> None:
         # Another try with other rows is none that the engine has seen.
         self._drawn = secrets.token_hex(4)
         await super().insert(block, rows, table=table)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -174,23 +174,29 @@ class _OpenLog:
 
 def _answered(ask: Ask, connection: Connection) -> Answer | Failed:
     try:
-        if ask.data is None:
+        if ask.data is None and not ask.file:
             rows = connection.query(ask.text, _FORMAT, params=ask.params).bytes()
             return Answer(number=ask.number, rows=rows)
-        _insert(ask.text, ask.data, connection)
+        _insert(ask, connection)
         return Answer(number=ask.number, rows=b"")
     except Exception as error:
         return Failed(number=ask.number, error=_error_name(error))
 
 
-def _insert(text: str, rows: bytes, connection: Connection) -> None:
+def _insert(ask: Ask, connection: Connection) -> None:
     """Not with the rows behind the statement's text, which costs twice the time of all the rest, and not as a stream of
     its own: that reports success where storing the rows failed (seen in 26.9)."""
-    with open(os.memfd_create("rows"), "wb") as file:
-        file.write(rows)
-        file.flush()
+    with open(ask.file, "rb") if ask.data is None else _in_memory(ask.data) as file:
+        # Not by the file's name, which may hold a `?` or `*`.
         source = f"file('/proc/self/fd/{file.fileno()}', '{_FORMAT}', "
-        connection.query(text.replace("input(", source, 1), _FORMAT)
+        connection.query(ask.text.replace("input(", source, 1), _FORMAT)
+
+
+def _in_memory(rows: bytes) -> BinaryIO:
+    file = os.fdopen(os.memfd_create("rows"), "wb")
+    file.write(rows)
+    file.flush()
+    return file
 
 
 def _error_name(error: Exception) -> str:

@@ -35,6 +35,8 @@ class Ask(msgspec.Struct, frozen=True, tag=True, kw_only=True, array_like=True):
     text: str
     params: dict[str, str]
     data: bytes | None
+    # In the place of `data`.
+    file: str = ""
 
     def __repr__(self) -> str:
         # Parameters and rows hold passes.

@@ -157,6 +157,9 @@ class LedgerCalls(ABC):
         rows: bytes = await self._ask("block_rows", block=block)
         return rows
 
+    async def write_rows(self, block: Block, file: str) -> None:
+        await self._ask("write_rows", block=block, file=file)
+
     async def mark_shipped(self, block: Block) -> None:
         await self._ask("mark_shipped", block=block)
 

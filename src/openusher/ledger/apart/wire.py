@@ -132,6 +132,7 @@ METHODS = (
     "anonymise_sessions",
     "next_block",
     "block_rows",
+    "write_rows",
     "mark_shipped",
     "delete_shipped",
     "blocks",
@@ -158,6 +159,7 @@ READS = frozenset(
         "ended_sessions",
         "owed_sessions",
         "block_rows",
+        "write_rows",
         "blocks",
     }
     | {"stats", "tally", "be_ready", "is_demo", "check", "copy_to"}

@@ -302,6 +302,12 @@ class SqliteLedger:
     async def block_rows(self, block: Block) -> bytes:
         return await self._readers.ask(lambda connection: blocks.rows_of(connection, block))
 
+    async def write_rows(self, block: Block, file: str) -> None:
+        try:
+            await self._readers.ask(lambda connection: blocks.write_rows(connection, block, Path(file)))
+        except OSError as error:
+            raise LedgerUnavailable(f"{file}: cannot be written: {error.strerror}") from error
+
     async def mark_shipped(self, block: Block) -> None:
         await self._writer.write(lambda connection: blocks.mark_shipped(connection, block))
 
