@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import urllib.parse
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +32,15 @@ from openusher.web.server import http_config
 from tests.conformance.asking import NOON_MS, new_account, request, ticket
 from tests.doors.doornode import DoorNode
 from tests.e2e import rawhttp
+from tests.sevuclient import Account, signed_text
 from tests.unit.test_connection import Wire
 
 pytestmark = pytest.mark.anyio
 
 # A tenth above what it is now. Whoever raises one says in the commit what it buys.
 FOLLOW_UP_CALLS_MAX = 190
+ISSUE_CALLS_MAX = 410
+KEPT_COUNT_CALLS_MAX = 530
 DECISION_CALLS_MAX = 60
 BATCH_CALLS_MAX = 175
 
@@ -106,16 +110,22 @@ async def answered(connection: Any, wire: Awaited, asked: bytes) -> bytes:
     return await wire.answers.get()
 
 
-async def test_a_follow_up_costs_no_more_than_it_did(tmp_path: Path) -> None:
-    node = DoorNode(tmp_path, EdgeKind.NGINX)
-    await node.start()
-    await node.issue("film")
+def connected(node: DoorNode) -> tuple[Any, Awaited]:
+    """A connection to a node as it is served."""
     seen = each_of(RequestTally().add, RequestLog())
     config: uvicorn.Config = http_config(node.app, Settings(), short_way=node.app.short_way, observe=seen)
     config.load()
     kind: Any = config.http_protocol_class
     connection, wire = kind(config=config, server_state=ServerState(), app_state={}), Awaited()
     connection.connection_made(wire)
+    return connection, wire
+
+
+async def test_a_follow_up_costs_no_more_than_it_did(tmp_path: Path) -> None:
+    node = DoorNode(tmp_path, EdgeKind.NGINX)
+    await node.start()
+    await node.issue("film")
+    connection, wire = connected(node)
     await answered(connection, wire, asked_by_nginx(node.token, "index.m3u8"))
     # The first of its kind makes what the others find.
     await answered(connection, wire, asked_by_nginx(node.token, "seg1.ts"))
@@ -130,6 +140,43 @@ async def test_a_follow_up_costs_no_more_than_it_did(tmp_path: Path) -> None:
     assert calls.count <= FOLLOW_UP_CALLS_MAX
     # Else nothing was counted.
     assert calls.count > FOLLOW_UP_CALLS_MAX / 2
+
+
+def command(account: Account, name: str, **parameters: Any) -> bytes:
+    """A signed command as a form, at the time that stands in the node."""
+    text = signed_text(account, name, timestamp=NOON_MS // 1_000, **parameters)
+    form = urllib.parse.urlencode({"json": text}).encode()
+    return rawhttp.request("POST", "/stable/", form, content_type="application/x-www-form-urlencoded")
+
+
+async def test_a_command_costs_the_door_no_more_than_it_did(tmp_path: Path) -> None:
+    node = DoorNode(tmp_path, EdgeKind.NGINX)
+    await node.start()
+    made = await node.usher.create_account("shop", cdn=2)
+    secrets = {"secret": made.secret.reveal(), "edge_token": made.edge_token.reveal()}
+    account = Account(name="shop", cdn=2, api_key=made.api_key, **secrets)
+    connection, wire = connected(node)
+    rules = {"app": "acme-live", "video": "live/cam1|vod/*", "ip": "192.0.2.7", "uses": 99, "expire": "+24 hours"}
+    # The first of its kind makes what the others find: here, the count that is kept.
+    asked = {
+        "sevu.request": [command(account, "sevu.request", **rules, **{"pass": each}) for each in ("first", "second")],
+        "sevu.errorcount": [command(account, "sevu.errorcount", key="k")] * 2,
+    }
+    found: dict[str, int] = {}
+    for name, (first, second) in asked.items():
+        await answered(connection, wire, first)
+        with counted_here() as calls:
+            answer = await answered(connection, wire, second)
+        assert b'"status":"success"' in answer
+        found[name] = calls.count
+    connection.connection_lost(None)
+    await node.stop()
+
+    assert found["sevu.request"] <= ISSUE_CALLS_MAX
+    assert found["sevu.errorcount"] <= KEPT_COUNT_CALLS_MAX
+    # Else nothing was counted.
+    assert found["sevu.request"] > ISSUE_CALLS_MAX / 2
+    assert found["sevu.errorcount"] > KEPT_COUNT_CALLS_MAX / 2
 
 
 async def test_a_decision_costs_the_ledger_no_more_than_it_did(tmp_path: Path) -> None:
