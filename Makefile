@@ -71,10 +71,9 @@ LARGE ?=
 bench-large: $(TESTREADY)
 	@$(BIN)/python -m bench.large --size $(SIZE) --beside $(BESIDE) $(if $(LARGE),--data $(LARGE))
 
-# From a node's start until it is ready, with SIZE attempts; STARTED=folder for one that `python -m bench.bulk` made.
-STARTED ?=
+# From a node's start until it is ready, with SIZE attempts; LARGE as for bench-large.
 bench-start: $(TESTREADY)
-	@$(BIN)/python -m bench.start --size $(SIZE) $(if $(STARTED),--data $(STARTED))
+	@$(BIN)/python -m bench.start --size $(SIZE) $(if $(LARGE),--data $(LARGE))
 
 # The site of docs/, into site/.
 docs: $(TESTREADY)

@@ -25,6 +25,14 @@ WITH RECURSIVE n(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n WHERE n
 INSERT INTO blocks SELECT number, 5, number, number, 1, hex(number), 1 FROM n;
 UPDATE node SET last_block = {_BLOCKS}, last_attempt = {_BLOCKS}, shipped_attempt = {_BLOCKS}
 """
+_BEHIND = 300_000
+_IN_THE_NEXT_MONTH = f"""
+WITH RECURSIVE n(number) AS (SELECT 2 UNION ALL SELECT number + 1 FROM n WHERE number <= {_BEHIND})
+INSERT INTO attempts (id, cdn, at_ms, key, pass, app, appinst, video, ip, pageurl, refurl, user_agent, server_ip, edge,
+  cut, reason)
+SELECT number, cdn, at_ms + 31 * 86400000, key, pass, app, appinst, video, ip, pageurl, refurl, user_agent, server_ip,
+  edge, cut, reason FROM n, attempts WHERE id = 1
+"""
 # Steps of SQLite's machine; one row costs three at the least.
 _STEPS_MAX = 1_000
 
@@ -75,6 +83,31 @@ async def test_no_question_looks_at_every_block_that_was_shipped(tmp_path: Path,
         await ledger.close()
 
     assert 0 < steps < _STEPS_MAX
+
+
+async def test_a_month_ends_without_a_look_at_all_that_waits_behind_it(tmp_path: Path) -> None:
+    steps = 0
+
+    def step() -> bool:
+        nonlocal steps
+        steps += 1
+        return False
+
+    ledger = await SqliteLedger.open(tmp_path / "ledger.db")
+    await ledger.create_account(new_account(1))
+    await ledger.commit_batch([Decide(request(1))], now_ms=NOON_MS)
+    await ledger.close()
+    with apsw.Connection(str(tmp_path / "ledger.db")) as connection:
+        connection.execute(_IN_THE_NEXT_MONTH)
+    connection.close()
+    with each_connection(lambda connection: connection.set_progress_handler(step, 1_000, id="steps")):
+        ledger = await SqliteLedger.open(tmp_path / "ledger.db")
+        block = await ledger.next_block(now_ms=NOON_MS)
+        await ledger.close()
+
+    assert block is not None
+    assert (block.first_id, block.last_id) == (1, 1)
+    assert 0 < steps < _BEHIND // 1_000
 
 
 async def test_all_blocks_are_read_in_order_and_the_one_that_is_not_shipped_is_known(tmp_path: Path) -> None:

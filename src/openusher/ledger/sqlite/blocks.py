@@ -38,7 +38,7 @@ FROM attempts WHERE id > ? ORDER BY id LIMIT 1
 # runs.
 _STEP = f"""
 SELECT count(*), min(id), max(id), CAST(group_concat({_CANONICAL_ROW}, '') AS BLOB)
-FROM (SELECT * FROM attempts WHERE id > ? AND at_ms < ? ORDER BY id LIMIT ?)
+FROM (SELECT * FROM attempts WHERE id > ? ORDER BY id LIMIT ?) WHERE at_ms < ?
 """
 _CANONICAL_TEXT = f"""
 SELECT CAST(group_concat({_CANONICAL_ROW}, '') AS BLOB)
@@ -87,7 +87,7 @@ def next_range(connection: apsw.Connection, *, after_id: int) -> Range | None:
         ends = [end_ms for (end_ms,) in connection.execute(_MONTH_END, (after_id,))]
         while ends and step and rows < BLOCK_ROWS_MAX:
             asked = min(step, BLOCK_ROWS_MAX - rows)
-            ((found, first, last, canonical),) = connection.execute(_STEP, (last_id, ends[0], asked))
+            ((found, first, last, canonical),) = connection.execute(_STEP, (last_id, asked, ends[0]))
             if not found:
                 break
             if len(canonical) > room:
