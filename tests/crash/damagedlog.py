@@ -28,6 +28,7 @@ from openusher.node import open_node
 from openusher.settings import Settings
 from openusher.shipper import Shipper
 from tests.conformance.asking import NOON_MS, request
+from tests.crash.openedlog import keep_parts
 
 CDN = 1
 # Blocks 1 to 3 are shipped, and in the backup; block 4 is shipped, its attempts still in the ledger; block 5 is
@@ -64,6 +65,7 @@ async def _fill(data: Path, backups: Path) -> None:
     await ledger.create_account(NewAccount(name="a", cdn=CDN, key=key, edge_name="e", edge_token_digest="d"))
     log = open_embedded_log(data / "log", memory_bytes_max=_MEMORY_BYTES_MAX, count_s_max=30)
     await log.start()
+    await keep_parts(log._engine)
     shipper = Shipper(ledger, log, rows_min=1, age_s_max=1, wall_ms=lambda: NOON_MS)
     for number in range(1, BLOCKS + 1):
         attempts = [Decide(request(CDN, video=f"v{number}/{row}")) for row in range(ROWS)]

@@ -15,6 +15,7 @@ import pytest
 from openusher.attemptlog.base import Held
 from openusher.attemptlog.columnar import ColumnarLog
 from openusher.attemptlog.embedded.client import EmbeddedEngine
+from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.errors import LogUnavailable
 from openusher.model.block import Block
 from tests.oracles import attempt_rows as oracle
@@ -22,6 +23,9 @@ from tests.oracles.attempt_rows import Row
 
 BLOCK_ROWS = 4_000
 CDN = 158
+# From then on each block stays a part of its own, also for those who open the log later: the engine would merge them
+# meanwhile, and damage to a part that was merged is none.
+KEEP_PARTS = "ALTER TABLE usher.attempts MODIFY SETTING max_bytes_to_merge_at_max_space_in_pool = 1"
 NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
 
 
@@ -51,6 +55,9 @@ class Opened:
         """Return once the log has been started more often than `starts`."""
         await until(lambda: self.engine.starts > starts and self.engine.pid is not None)
 
+    async def keep_parts(self) -> None:
+        await keep_parts(self.engine)
+
     async def insert(self, number: int, rows: list[Row]) -> None:
         await self.log.insert(block_of(number, rows), oracle.block_bytes(rows), table="attempts")
 
@@ -65,6 +72,10 @@ class Opened:
         await self.restarted(starts)
         assert insert.exception() is None or isinstance(insert.exception(), LogUnavailable)
         return insert.exception() is None
+
+
+async def keep_parts(engine: Engine) -> None:
+    await engine.execute(Statement(text=KEEP_PARTS, lane=Lane.INSERT, seconds_max=60))
 
 
 async def until(is_so: Callable[[], bool], *, seconds_max: float = 30.0) -> None:

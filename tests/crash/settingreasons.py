@@ -78,6 +78,7 @@ TABLE = {
     "max_suspicious_broken_parts": ("0", "100: damaged parts are put aside, and every count is short"),
     "max_suspicious_broken_parts_bytes": ("0", "1 GiB: as above"),
     "non_replicated_deduplication_window": ("1000", "0: tokens are forgotten"),
+    "merge_selector_base": ("2", "5: twice as many parts, and a count looks into each"),
 }
 
 _TEXT, _NAME, _NUMBER = ("String", "", ""), ("LowCardinality(String)", "", ""), ("Int64", "", "")

@@ -15,6 +15,7 @@ from openusher.attemptlog.engine import Lane, Statement
 from openusher.attemptlog.schema import DATABASE, TABLES
 from openusher.model.block import COLUMNS
 from tests.conftest import Promise
+from tests.crash.openedlog import KEEP_PARTS
 from tests.nodes import Node, running_node, usher
 from tests.sevuclient import Account
 
@@ -30,6 +31,9 @@ _SHIP_OFTEN = ("--ship-rows", str(_BLOCK_ROWS))
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Account]:
     """A stopped node's data folder with several shipped blocks, and its account."""
     data = tmp_path_factory.mktemp("damage") / "data"
+    with running_node(data):
+        pass
+    _run(data, KEEP_PARTS)
     with running_node(data, *_SHIP_OFTEN) as node, node.connect() as connection:
         account = node.create_account("acme")
         ticket = connection.issue(account)

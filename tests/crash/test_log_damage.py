@@ -26,6 +26,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     async def fill() -> None:
         async with Opened(folder) as opened:
+            await opened.keep_parts()
             for number in range(1, 5):
                 await opened.insert(number, rows_of(number, 300))
 

@@ -46,6 +46,12 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.parent.name != "detached")
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "log"
+    shutil.rmtree(tmp_path / "log")
+
+
 # --- as the engine shows it -----------------------------------------------------------------------------------------
 
 
@@ -88,6 +94,22 @@ def test_the_table_has_no_setting_and_no_clause_without_a_reason(made: dict[str,
     )
 
 
+def test_a_table_of_an_older_version_is_told_what_makes_counts_faster(folder: Path) -> None:
+    def base(engine: list[list[Any]]) -> str | None:
+        return _settings(engine[0][0]).get("merge_selector_base")
+
+    async def open_again() -> None:
+        look = f"SELECT engine_full FROM system.tables WHERE {_WHERE}"
+        async with Opened(folder) as opened:
+            await _asked(opened, "ALTER TABLE usher.attempts RESET SETTING merge_selector_base")
+            assert base(await _asked(opened, look)) is None
+        for _ in range(2):
+            async with Opened(folder) as opened:
+                assert base(await _asked(opened, look)) == "2"
+
+    asyncio.run(open_again())
+
+
 @pytest.mark.parametrize("column", COLUMNS)
 def test_each_column_has_its_type_its_source_and_its_codec(made: dict[str, list[list[Any]]], column: str) -> None:
     """By report: what a type or a codec saves is a figure of the bench, and a null is refused before it is stored."""
@@ -118,12 +140,6 @@ def _cut_to_nothing(part: Path) -> None:
     """What a power loss leaves of files that were not synced."""
     for path in part.iterdir():
         os.truncate(path, 0)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "log"
-    shutil.rmtree(tmp_path / "log")
 
 
 _MANY_PARTS = "max_suspicious_broken_parts = 100"
@@ -170,10 +186,13 @@ def test_without_the_two_settings_a_damaged_log_would_count_short_and_say_nothin
 
 
 @pytest.mark.parametrize(
-    ("lax", "left"), [((), 3), (("old_parts_lifetime = 0",), 1)], ids=["as it is", "without its setting"]
+    ("lax", "left"),
+    # One more where the engine had merged the two before it was told to.
+    [((), range(3, 5)), (("old_parts_lifetime = 0",), range(1, 2))],
+    ids=["as it is", "without its setting"],
 )
 def test_what_was_merged_stays_on_disk_even_when_the_engine_cleans_up(
-    folder: Path, lax: tuple[str, ...], left: int
+    folder: Path, lax: tuple[str, ...], left: range
 ) -> None:
     """Dropping any partition, as retention does, makes the engine clean up at once instead of after half a minute."""
 
@@ -184,4 +203,4 @@ def test_what_was_merged_stays_on_disk_even_when_the_engine_cleans_up(
             await _asked(opened, "ALTER TABLE usher.attempts DROP PARTITION 202511")
             return len(_parts(folder))
 
-    assert asyncio.run(merge()) == left
+    assert asyncio.run(merge()) in left

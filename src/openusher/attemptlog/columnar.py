@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -34,9 +35,10 @@ from openusher.attemptlog.schema import (
     insert_statement,
     remove_statement,
     settings_clause,
+    tune_statement,
 )
 from openusher.attemptlog.withoutcopies import WithoutCopies
-from openusher.errors import LogUnavailable
+from openusher.errors import LogUnavailable, StoreError
 from openusher.model.attempt import Attempt
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon, attempt_of
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
@@ -91,6 +93,8 @@ _LAST_BLOCK_BEFORE = f"""
 SELECT if(countIf(at_ms >= {{at_ms:Int64}}) = 0, max(block), minIf(block, at_ms >= {{at_ms:Int64}}) - 1)
 FROM {DATABASE}.{{table}}"""
 
+_MADE = f"SELECT engine_full FROM system.tables WHERE database = '{DATABASE}' AND name = {{table:String}}"
+
 _PARTITIONS = f"""
 SELECT _partition_id, max(block), countIf(block <= {{upto:UInt64}}) AS rows FROM {DATABASE}.{{table}}
 GROUP BY _partition_id HAVING rows > 0"""
@@ -142,6 +146,15 @@ class ColumnarLog(WithoutCopies):
     async def start(self) -> None:
         texts = create_statements(engine=self._table_engine)
         await self._engine.start([Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX) for text in texts])
+        # Without it counts only take longer, and the next start tries again.
+        with suppress(StoreError):
+            await self._tune()
+
+    async def _tune(self) -> None:
+        for table in TABLES:
+            for (made,) in await self._rows(Query(_MADE, {"table": table}), lane=Lane.CHECK):
+                if (text := tune_statement(table, made=made)) is not None:
+                    await self._engine.execute(Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX))
 
     async def tables(self) -> Sequence[str]:
         return TABLES

@@ -77,6 +77,13 @@ _TABLE_SETTINGS: dict[str, int | str] = {
     "non_replicated_deduplication_window": 1000,
 }
 
+# These change nothing but speed: tables that an older version made are told them too.
+_TUNED: dict[str, int | str] = {
+    # A count looks into each part. By default, 5, there are a dozen; with 2 there are half as many, each row is written
+    # a few times more, and a count by key takes 2 ms instead of 4.5.
+    "merge_selector_base": 2,
+}
+
 _EVERY_STATEMENT: dict[str, int | str] = {
     "timeout_overflow_mode": "'throw'",
     "use_query_condition_cache": 0,
@@ -149,12 +156,19 @@ def _statement_settings(seconds_max: float) -> dict[str, int | str]:
 
 def create_statements(*, engine: str = "MergeTree") -> list[str]:
     """What makes the database and its tables where they are missing. `engine` is the table engine's name."""
-    settings = _assignments(_TABLE_SETTINGS)
+    settings = _assignments(_TABLE_SETTINGS | _TUNED)
     addresses = {"ip": _ADDRESS.format("ip"), "server_ip": _ADDRESS.format("server_ip")}
     tables = [
         _TABLE.format(database=DATABASE, table=table, engine=engine, settings=settings, **addresses) for table in TABLES
     ]
     return [f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic", *tables]
+
+
+def tune_statement(table: str, *, made: str) -> str | None:
+    """What a table that was `made` so, in the engine's own words, is to be told; None where it has been."""
+    assert table in TABLES
+    missing = {name: value for name, value in _TUNED.items() if f" {name} = {value}" not in made}
+    return f"ALTER TABLE {DATABASE}.{table} MODIFY SETTING {_assignments(missing)}" if missing else None
 
 
 def settings_clause(*, seconds_max: float, threads: int = THREADS) -> str:
