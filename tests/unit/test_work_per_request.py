@@ -7,6 +7,7 @@ crash/test_power_loss.py); how many questions a count puts to the log, in test_k
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 import threading
 import urllib.parse
@@ -20,7 +21,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from openusher.ledger.base import Decide, Issue, Operation
+from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Issue, Operation
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.attempt import Decision
 from openusher.model.edge import EdgeKind
@@ -43,6 +44,9 @@ ISSUE_CALLS_MAX = 410
 KEPT_COUNT_CALLS_MAX = 530
 DECISION_CALLS_MAX = 60
 BATCH_CALLS_MAX = 175
+# Of 64 tickets.
+ISSUE_PAGES_MAX = 140
+PAGE_BYTES = 4_096
 
 
 @pytest.fixture
@@ -201,3 +205,24 @@ async def test_a_decision_costs_the_ledger_no_more_than_it_did(tmp_path: Path) -
     assert one <= BATCH_CALLS_MAX
     # Else nothing was counted.
     assert one > BATCH_CALLS_MAX / 2
+
+
+async def test_issued_tickets_write_no_more_pages_than_they_did(tmp_path: Path) -> None:
+    """To write pages is half of what an issued ticket costs the ledger. All are signed in one second, as under load."""
+    chance = random.Random(0)
+
+    def issue() -> Operation:
+        key, digest = f"{chance.getrandbits(56):014x}", f"{chance.getrandbits(256):064x}"
+        until_ms = NOON_MS + 86_401_000
+        return Issue(ticket=ticket(1, key), api_key="K" * 32, replay_digest=digest, replay_until_ms=until_ms)
+
+    ledger = await SqliteLedger.open(tmp_path / "ledger.db", indexed=False)
+    await ledger.create_account(new_account(1))
+    for turn in range(20):
+        await ledger.commit_batch([issue() for _ in range(BATCH_OPERATIONS_MAX)], now_ms=NOON_MS + turn)
+    before = (await ledger.tally()).wal_bytes
+    await ledger.commit_batch([issue() for _ in range(64)], now_ms=NOON_MS + 20)
+    written = (await ledger.tally()).wal_bytes - before
+    await ledger.close()
+
+    assert 64 < written / PAGE_BYTES <= ISSUE_PAGES_MAX
