@@ -32,6 +32,9 @@ from openusher.rules import has_expired
 # How often a session's `seen_ms` is written while it goes on.
 _SEEN_EVERY_MS = 30_000
 _SEEN_ROWS_MAX = 500
+# They are written by runs of numbers, which lie in a page or three of the ledger: a page for each would be most of what
+# the ledger writes.
+_RUN_SESSIONS = 32
 _SIGNATURE_CHARACTERS = 32
 # Of more connections it is not remembered that their sessions have ended.
 _GONE_MAX = 10_000
@@ -70,7 +73,8 @@ class SessionBook:
         self._by_key: dict[tuple[int, str], OfTicket] = {}
         self._by_number: dict[int, Live] = {}
         self._by_client: dict[tuple[int, str], dict[int, Live]] = {}
-        self._seen: dict[int, Live] = {}
+        # Those whose `seen_ms` is to be written, by run and number.
+        self._seen: dict[int, dict[int, Live]] = {}
         # In the order in which they ended.
         self._gone: dict[tuple[int, str], None] = {}
         # How many follow-ups were answered so.
@@ -93,7 +97,7 @@ class SessionBook:
             live = self._add(session, tickets[session.ticket], seen_ms=seen_ms)
             # Else the next start would take the downtime before this one for silence.
             if live.seen_ms > session.seen_ms:
-                self._seen[session.number] = live
+                self._is_to_be_written(live)
 
     def sign_with(self, keys: Sequence[Secret]) -> None:
         """Sign cookies by the first of `keys` from now on; those that the others signed stay good."""
@@ -209,7 +213,7 @@ class SessionBook:
                 live.watched_ms += silent_ms
             live.seen_ms = now_ms
             if now_ms - live.written_ms >= _SEEN_EVERY_MS:
-                self._seen[live.session.number] = live
+                self._is_to_be_written(live)
         return _NONE
 
     def _may_take_place(self, live: Live, now_ms: int) -> bool:
@@ -274,12 +278,18 @@ class SessionBook:
         """What the ledger should know of sessions that were seen, some hundred at a time; None when that is nothing.
         With `unwritten`, of all that were seen since it was told last."""
         if unwritten and not self._seen:
-            self._seen = {live.session.number: live for live in self.all() if live.seen_ms > live.written_ms}
+            for live in self.all():
+                if live.seen_ms > live.written_ms:
+                    self._is_to_be_written(live)
         seen: list[tuple[int, int, int]] = []
         while self._seen and len(seen) < _SEEN_ROWS_MAX:
-            number, live = self._seen.popitem()
-            seen.append((number, live.seen_ms, live.watched_ms))
+            _, run = self._seen.popitem()
+            seen += ((number, live.seen_ms, live.watched_ms) for number, live in run.items())
         return SeeSessions(seen) if seen else None
+
+    def _is_to_be_written(self, live: Live) -> None:
+        number = live.session.number
+        self._seen.setdefault(number // _RUN_SESSIONS, {})[number] = live
 
     def wrote(self, written: SeeSessions) -> None:
         """The ledger has what was taken."""
@@ -322,7 +332,9 @@ class SessionBook:
         number, ticket = live.session.number, live.ticket
         del self._by_id[live.session.id]
         del self._by_number[number]
-        self._seen.pop(number, None)
+        run = self._seen.get(number // _RUN_SESSIONS, {})
+        if run.pop(number, None) is not None and not run:
+            del self._seen[number // _RUN_SESSIONS]
         viewer = _viewer_of(live)
         of_viewer = self._by_viewer[viewer]
         if isinstance(of_viewer, dict):

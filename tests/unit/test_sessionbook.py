@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -185,6 +186,33 @@ def test_what_could_not_be_written_is_written_at_the_end() -> None:
     assert again == lost
     book.wrote(lost)
     assert book.take_seen(unwritten=True) is None
+
+
+def test_what_is_written_at_a_time_lies_together_in_whatever_order_it_was_seen() -> None:
+    book = SessionBook(LIMITS)
+    lives = [started(book, a_session(number), a_ticket()) for number in range(1, 1_001)]
+    for live in random.Random(1).sample(lives, len(lives)):
+        assert follow(book, live, NOON_MS + 60_000) == ""
+    written: list[int] = []
+    while (taken := book.take_seen()) is not None:
+        numbers = [number for number, _, _ in taken.seen]
+        written += numbers
+
+        assert len(numbers) < 550
+        assert len({number // 32 for number in numbers}) <= len(numbers) / 32 + 2
+    assert sorted(written) == [live.session.number for live in lives]
+
+
+def test_a_session_that_has_ended_keeps_no_other_from_being_written() -> None:
+    book = SessionBook(LIMITS)
+    ended, other = started(book, a_session(1), a_ticket()), started(book, a_session(2), a_ticket())
+    follow(book, ended, NOON_MS + 60_000)
+    follow(book, other, NOON_MS + 20_000)
+    book.end([ended])
+
+    taken = book.take_seen(unwritten=True)
+    assert taken is not None
+    assert taken.seen == [(2, NOON_MS + 20_000, 20_000)]
 
 
 def test_a_cookie_is_good_at_its_edge_only_and_under_an_older_key() -> None:
