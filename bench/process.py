@@ -64,11 +64,12 @@ class Server:
     def await_ready(self) -> float:
         """Return once a node says that it decides and counts, with the seconds since the start of its process. Raises
         ServerFailed."""
-        while (took_s := time.monotonic() - self._began) < _START_S_MAX:
+        while time.monotonic() - self._began < _START_S_MAX:
             with closing(HTTPConnection(self.host, self.port, timeout=_START_S_MAX)) as asking:
                 asking.request("GET", "/readyz")
+                # It answers once it is ready, or after a while that it is not.
                 if asking.getresponse().status == HTTPStatus.OK:
-                    return took_s
+                    return time.monotonic() - self._began
             time.sleep(_READY_LOOK_S)
         raise ServerFailed(f"a node was not ready within {_START_S_MAX:.0f} s; ask usher check")
 

@@ -72,6 +72,14 @@ def test_the_memory_caps_of_the_command_line_took_effect(asked: Asked) -> None:
     assert in_force == {name: MEMORY_BYTES_MAX if "server" in name else 64 * 1024 * 1024 for name in names}
 
 
+def test_its_process_loads_nothing_of_arrow_or_numpy(asked: Asked) -> None:
+    """40 MB of its memory, and a tenth of a second at each start."""
+    loaded = Path(f"/proc/{asked.engine.pid}/maps").read_text()
+
+    assert "_chdb" in loaded
+    assert [name for name in ("pyarrow", "numpy", "pandas") if name in loaded] == []
+
+
 def test_a_file_of_rows_that_has_gone_is_no_damage_of_the_log(asked: Asked, tmp_path: Path) -> None:
     block = Block(number=77, incarnation=1, first_id=1, last_id=1, rows=1, digest="", shipped=False)
     with pytest.raises(LogUnavailable, match="FileNotFoundError"):

@@ -209,6 +209,8 @@ def _load_chdb() -> Callable[[str], Connection]:
     """What opens a handle of the engine. Raises _Refusal where it cannot even be loaded, which no folder is to blame
     for."""
     try:
+        # For results that nobody asks for it would load numpy too: a tenth of a second at each start, and 40 MB.
+        sys.modules["pyarrow"] = None  # type: ignore[assignment]
         # Here and nowhere else: importing it takes 300 MB and starts threads.
         from chdb.state.sqlitelike import Connection
     except Exception as error:
