@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 import apsw
 
 from openusher.errors import Busy, CountUnavailable, LedgerUnavailable
+from openusher.ledger.sqlite.onthread import on_thread
 from openusher.ledger.sqlite.places import Places
 
 T = TypeVar("T")
@@ -122,28 +123,36 @@ class Readers:
         self._under_way += 1
         self._is_quiet.clear()
 
-        def leave(answered: asyncio.Task[T]) -> None:
-            if not answered.cancelled():
-                # Else asyncio would report it where its asker has gone.
-                answered.exception()
+        def leave() -> None:
             self._under_way -= 1
             if not self._under_way:
                 self._is_quiet.set()
             lane.places.give_back()
 
-        answering = asyncio.get_running_loop().create_task(self._run(lane.threads, self._answer, asked))
-        answering.add_done_callback(leave)
         try:
-            # Its asker may go away; the place is taken until the thread has left it.
-            return await asyncio.shield(answering)
+            return await self._run(lane.threads, self._answer, asked, left=leave)
         except asyncio.CancelledError:
+            # Its asker has gone; the place is taken until the thread has left it.
             asked.deadline = 0
             raise
 
-    async def _run(self, threads: ThreadPoolExecutor, answer: Callable[[_Question[T]], T], asked: _Question[T]) -> T:
+    async def _run(
+        self,
+        threads: ThreadPoolExecutor,
+        answer: Callable[[_Question[T]], T],
+        asked: _Question[T],
+        *,
+        left: Callable[[], None] = lambda: None,
+    ) -> T:
+        """`left` is called once no thread is at it any more."""
         try:
             self._check_open()
-            return await asyncio.get_running_loop().run_in_executor(threads, answer, asked)
+            answering = on_thread(threads, lambda: answer(asked), left=left)
+        except BaseException:
+            left()
+            raise
+        try:
+            return await answering
         except apsw.InterruptError as error:
             self._check_open()
             raise CountUnavailable(f"the ledger took more than {self._seconds_max:g} s; narrow the search") from error

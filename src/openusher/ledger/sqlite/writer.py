@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import apsw
 import msgspec
@@ -20,6 +20,7 @@ from openusher.ledger.sqlite import imports, store
 from openusher.ledger.sqlite.batch import Batch, Counters
 from openusher.ledger.sqlite.checkpoints import Checkpoints
 from openusher.ledger.sqlite.indexes import set_indexes
+from openusher.ledger.sqlite.onthread import on_thread
 from openusher.ledger.sqlite.readers import Readers
 from openusher.logs import event_log
 
@@ -157,28 +158,7 @@ class Writer:
     def _on_thread(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Run `work` after all that was asked before it, to its end although its asker is cancelled: a commit cannot
         be called back, and whoever writes next must not meet it half done."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-
-        def answer(result: T | None, error: BaseException | None) -> None:
-            if done.done():
-                return
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(cast(T, result))
-
-        # A third of what run_in_executor costs the loop, which chains two futures and looks at both.
-        def run() -> None:
-            try:
-                result = work()
-            except BaseException as error:
-                loop.call_soon_threadsafe(answer, None, error)
-            else:
-                loop.call_soon_threadsafe(answer, result, None)
-
-        self._thread.submit(run)
-        return done
+        return on_thread(self._thread, work)
 
     async def _write(self, work: Callable[[], T]) -> T:
         result = await self._on_thread(work)
