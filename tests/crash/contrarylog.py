@@ -11,6 +11,7 @@ import msgspec
 
 from openusher.attemptlog.columnar import ColumnarLog
 from openusher.attemptlog.embedded.client import EmbeddedEngine
+from openusher.attemptlog.embedded.wire import HANDLES
 from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.model.block import Block, Horizon
 from openusher.model.search import AttemptFilter, GroupBy
@@ -29,8 +30,6 @@ WHOLE = Horizon(upto=BLOCKS)
 
 _SETTINGS = "SETTINGS "
 _TELLS_MAX = 20
-# As many statements at a time as reach every handle of the lane.
-_HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.SCAN: 2, Lane.CHECK: 1}
 
 
 class RecordingEngine:
@@ -98,8 +97,9 @@ class ContraryLog:
         # Which idle handle takes a statement is chance, but two that take a while are taken by two.
         look = f"SELECT name, toString(value), sleep(0.01) FROM system.settings WHERE name IN ({names})"
         for _ in range(_TELLS_MAX):
-            await asyncio.gather(*(self._execute(text, lane) for _ in range(_HANDLES[lane])))
-            found = await asyncio.gather(*(self._execute(look, lane) for _ in range(_HANDLES[lane])))
+            # As many at a time as reach every handle of the lane.
+            await asyncio.gather(*(self._execute(text, lane) for _ in range(HANDLES[lane])))
+            found = await asyncio.gather(*(self._execute(look, lane) for _ in range(HANDLES[lane])))
             if all({name: value for name, value, _ in rows} == defaults for rows in found):
                 return
         raise AssertionError(f"the engine does not take all of: {text}")

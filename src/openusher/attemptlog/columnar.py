@@ -249,7 +249,7 @@ class ColumnarLog(WithoutCopies):
 
     async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
         query = sizes_query(cdn, search, horizon)
-        statement = self._statement(query, lane=Lane.SCAN, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+        statement = self._statement(query, lane=Lane.EXPORT, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         runs = await self._engine.execute(statement)
         # In a thread: a year of blocks is half a million, and decisions go on.
         return await asyncio.to_thread(_spans_of, runs)
@@ -260,7 +260,7 @@ class ColumnarLog(WithoutCopies):
         return await self._rows_of(rows_query(cdn, search, horizon, span=span), cdn=cdn)
 
     async def _rows_of(self, query: Query, *, cdn: int) -> bytes:
-        statement = self._statement(query, lane=Lane.SCAN, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+        statement = self._statement(query, lane=Lane.EXPORT, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         return await self._engine.text_of(statement)
 
     async def broken_parts(self, *, table: str) -> list[str]:

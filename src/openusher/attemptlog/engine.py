@@ -15,11 +15,12 @@ from openusher.errors import LogDamaged, LogUnavailable, StoreError
 
 class Lane(StrEnum):
     """Kinds of work that must not wait for each other: `count` is what an index answers, `scan` what reads all that an
-    account has."""
+    account has, `export` what goes to a file."""
 
     INSERT = "insert"
     COUNT = "count"
     SCAN = "scan"
+    EXPORT = "export"
     CHECK = "check"
 
 

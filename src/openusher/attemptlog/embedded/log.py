@@ -45,7 +45,7 @@ class EmbeddedLog(ColumnarLog):
         await asyncio.to_thread(_expect_room, self._folder, sum(span.text_bytes for span in spans))
         query = copy_query(cdn, search, horizon, spans=spans, into=_path(folder))
         text = f"{query.text} {copy_clause(seconds_max=_COPY_S_MAX)}"
-        statement = Statement(text=text, params=query.params, lane=Lane.SCAN, seconds_max=_COPY_S_MAX, cdn=cdn)
+        statement = Statement(text=text, params=query.params, lane=Lane.EXPORT, seconds_max=_COPY_S_MAX, cdn=cdn)
         await self._copying.acquire()
         writing = asyncio.ensure_future(self._engine.execute(statement))
         writing.add_done_callback(lambda _: self._copying.release())

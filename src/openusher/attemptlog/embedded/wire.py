@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import msgspec
 
 from openusher import beside
@@ -11,8 +13,10 @@ from openusher.attemptlog.engine import Lane
 DATA_FOLDER = "chdb"
 # What is needed while it is open only; emptied at each start.
 TEMPORARIES_FOLDER = "tmp"
+# Two threads each: more of them at a time, and what takes a few milliseconds would wait for a core.
+_SCANS = max(1, (os.cpu_count() or 1) // 2)
 # One thread with a handle of its own each: handles are not to be shared by statements that bind values.
-HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.SCAN: 2, Lane.CHECK: 1}
+HANDLES = {Lane.INSERT: 1, Lane.COUNT: 2, Lane.SCAN: _SCANS, Lane.EXPORT: 1, Lane.CHECK: 1}
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
