@@ -111,7 +111,9 @@ def _figures(found: dict[int, tuple[list[Sample], list[Sample]]], *, sync_ms: fl
         beside = figure_of("constant answer", constants, connections=connections, log=_LOG)
         goal = {_LONE: lone_goal(sync_ms, beside.p50_ms or 0), _MANY: _MANY_GOAL, _CROWD: _CROWD_GOAL}[connections]
         figures.append(beside)
-        figures.append(figure_of("authorize", decisions, connections=connections, log=_LOG, beside=beside, goal=goal))
+        figures.append(
+            figure_of("authorize", decisions, connections=connections, log=_LOG, beside=constants, goal=goal)
+        )
     return figures
 
 

@@ -42,25 +42,30 @@ def sampled(server: Server, load: Callable[[], Report]) -> Sample:
     return Sample(report, 1e6 * (server.cpu_s - before_s) / report.answered)
 
 
+def ratio_of(reports: Sequence[Report], constants: Sequence[Report]) -> float:
+    """The median of the rounds' own ratios: a slow minute of the machine is in both rates of a round, and would be in
+    one of two medians only."""
+    return median(report.rate / constant.rate for report, constant in zip(reports, constants, strict=True))
+
+
 def figure_of(
     name: str,
     samples: Sequence[Sample],
     *,
     connections: int,
     log: str = "",
-    beside: Figure | None = None,
+    beside: Sequence[Sample] = (),
     goal: Goal | None = None,
 ) -> Figure:
-    """The medians of the rounds, `beside` those of the constant answer."""
-    rate = median(sample.report.rate for sample in samples)
+    """The medians of the rounds; `beside` are the constant answer's samples of the same rounds."""
     figure = Figure(
         log=log,
         name=name,
         connections=connections,
-        rate=rate,
+        rate=median(sample.report.rate for sample in samples),
         p50_ms=median(sample.report.p50_ms for sample in samples),
         p99_ms=median(sample.report.p99_ms for sample in samples),
-        ratio=rate / beside.rate if beside is not None and beside.rate else None,
+        ratio=ratio_of([s.report for s in samples], [s.report for s in beside]) if beside else None,
         cpu_us=median(sample.cpu_us for sample in samples),
         busy=median(sample.report.busy for sample in samples),
     )

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from bench import traffic
 from bench.authorize import measure_authorize, write_questions
+from bench.beside import ratio_of
 from bench.fill import fill
 from bench.load import Load, Report, run_load
 from bench.machine import look_at_machine
@@ -100,10 +101,10 @@ def _beside(
         return follow_ups.result(), decisions.result()
 
 
-def _figure(name: str, reports: Sequence[Report], *, beside: Figure | None = None, p99_ms_max: float = 0) -> Figure:
+def _figure(name: str, reports: Sequence[Report], *, beside: Sequence[Report] = (), p99_ms_max: float = 0) -> Figure:
     kept_up = all(r.kept_up for r in reports)
     rate, p99_ms = median(r.rate for r in reports), median(r.p99_ms for r in reports)
-    ratio = rate / beside.rate if beside is not None and beside.rate else None
+    ratio = ratio_of(reports, beside) if beside else None
     goals = [f">= {_RATIO_MIN}"] if ratio is not None else []
     goals += [f"p99 <= {p99_ms_max:.0f} ms"] if p99_ms_max else []
     reached = (ratio is None or ratio >= _RATIO_MIN) and (not p99_ms_max or (kept_up and p99_ms <= p99_ms_max))
@@ -160,11 +161,10 @@ def followup(
                 _beside(door, account, token, files, questions, seconds=seconds, rates=rates) for _ in range(rounds)
             ]
             resident_mb = door.resident_mb()
-    first = _figure("constant answer", constants)
     figures = [
         _figure("starts", [opened]),
-        first,
-        _figure("follow-ups", follow_ups, beside=first),
+        _figure("constant answer", constants),
+        _figure("follow-ups", follow_ups, beside=constants),
         _figure("follow-ups beside decisions", [pair[0] for pair in pairs], p99_ms_max=_P99_MS_MAX),
         _figure("decisions beside follow-ups", [pair[1] for pair in pairs], p99_ms_max=_P99_MS_MAX),
         Figure(log="ledger", name="door resident with its sessions", value=resident_mb, unit="MB"),

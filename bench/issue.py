@@ -90,7 +90,7 @@ def measure(folder: Path, *, tickets: int, rounds: int, seconds: float) -> Resul
         seconds=seconds,
         figures=[
             first,
-            figure_of("sevu.request", issued, connections=CONNECTIONS, log=_LOG, beside=first, goal=_GOAL),
+            figure_of("sevu.request", issued, connections=CONNECTIONS, log=_LOG, beside=constants, goal=_GOAL),
         ],
     )
 

@@ -147,8 +147,8 @@ class Run:
                     f"authorize {doors[-1].report.rate:,.0f}/s"
                 )
         for connections, (constants, doors) in found.items():
-            constant = self._add(log, "constant answer", connections, constants)
-            self._add(log, "authorize", connections, doors, beside=constant)
+            self._add(log, "constant answer", connections, constants)
+            self._add(log, "authorize", connections, doors, beside=constants)
 
     def _issue(self, log: LogKind, door: Server, account: Account) -> None:
         samples = []
@@ -166,9 +166,9 @@ class Run:
         )
 
     def _add(
-        self, log: str, name: str, connections: int, samples: Sequence[Sample], *, beside: Figure | None = None
+        self, log: str, name: str, connections: int, samples: Sequence[Sample], *, beside: Sequence[Sample] = ()
     ) -> Figure:
-        has_goal = beside is not None and connections == _CONNECTIONS
+        has_goal = bool(beside) and connections == _CONNECTIONS
         goal = _GOAL if has_goal else None
         figure = figure_of(name, samples, connections=connections, log=log, beside=beside, goal=goal)
         self.figures.append(figure)

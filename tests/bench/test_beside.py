@@ -23,15 +23,22 @@ def report(*, sent: int = 1_000, answered: int = 1_000, rate: float = 1_000.0, p
 
 def figure(goal: Goal, *, rate: float = 700.0, p50_ms: float = 1.0) -> Figure:
     """Of rounds around `rate`, beside a constant answer of 1,000 a second."""
-    constant = figure_of("constant answer", [Sample(report(), 20.0)], connections=64)
+    constants = [Sample(report(), 20.0)] * 3
     samples = [Sample(report(rate=each, p50_ms=p50_ms), 40.0) for each in (1.0, rate, 9_999.0)]
-    return figure_of("asked", samples, connections=64, beside=constant, goal=goal)
+    return figure_of("asked", samples, connections=64, beside=constants, goal=goal)
 
 
 def test_a_figure_is_the_median_of_its_rounds_beside_the_constant_answers() -> None:
     found = figure(Goal(said="nothing"))
 
     assert (found.rate, found.ratio, found.cpu_us, found.p99_ms) == (700.0, 0.7, 40.0, 10.0)
+
+
+def test_a_slow_minute_that_meets_both_of_a_round_changes_no_ratio() -> None:
+    constants = [Sample(report(rate=rate), 20.0) for rate in (1_000.0, 400.0, 900.0)]
+    samples = [Sample(report(rate=rate), 40.0) for rate in (700.0, 300.0, 540.0)]
+
+    assert figure_of("asked", samples, connections=64, beside=constants).ratio == 0.7
 
 
 @pytest.mark.parametrize(
