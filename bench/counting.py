@@ -24,6 +24,8 @@ PATH = "/stable/"
 HEADERS = {"content-type": "application/x-www-form-urlencoded"}
 # Flags of a node that keeps no counts: a question asked again costs what it cost the first time.
 COUNTED_ANEW = ("--kept-counts", "0")
+# Of the seconds that are measured, for how long commands are sent before.
+WARMUP = 0.25
 _QUESTIONS = 200
 # A log is meant to answer these in a few milliseconds; the ledger alone, any of them in a fifth of a second.
 _BY_VIEWER = frozenset({"key", "pass", "user", "ip"})
@@ -93,10 +95,14 @@ def counts_load(
     seconds: float,
     bodies: Path,
     connections: int = 1,
-    rate: float | None = None,
 ) -> Load:
     """Counts of these accounts by these parameters, in no order; they are written to the file `bodies`."""
     bodies.write_text("\n".join(form_line("sevu.errorcount", parameters, account) for account, parameters in asked))
+    return commands_load(server, bodies, connections=connections, seconds=seconds)
+
+
+def commands_load(server: Server, bodies: Path, *, connections: int, seconds: float, once: bool = False) -> Load:
+    """The signed commands in the file `bodies`, `form_line` by line, each of which must succeed."""
     return Load(
         host=server.host,
         port=server.port,
@@ -105,9 +111,9 @@ def counts_load(
         bodies=str(bodies),
         expected='"status":"success"',
         connections=connections,
-        warmup_s=seconds / 4,
+        warmup_s=WARMUP * seconds,
         seconds=seconds,
-        rate=rate,
+        once=once,
     )
 
 

@@ -28,7 +28,7 @@ _DATA = Path(__file__).with_name("data")
 _LOG = LogKind.CHDB
 CONNECTIONS = 64
 # Of one board: what each kind of question is asked by, once.
-_BOARD = 20
+BOARD = 20
 _BY_VIEWER = frozenset({"key", "pass", "user", "ip", "key + success"})
 _OF_ACCOUNT = frozenset({"app", "video", "success", "reason", "time range", "none"})
 _BY_VIEWER_MS, _OF_ACCOUNT_MS = 5.0, 20.0
@@ -78,11 +78,11 @@ def measure(folder: Path, *, attempts: int, seconds: float, again_seconds: float
         figures = [
             _first(door, account, question, tickets=tickets, seconds=seconds, folder=folder) for question in QUESTIONS
         ]
-        figures.append(_again(door, account, tally, "none kept, ", connections=CONNECTIONS, seconds=seconds))
+        figures.append(again(door, account, tally, "none kept, ", connections=CONNECTIONS, seconds=seconds))
     with node(data, _LOG) as door:
         figures += [
-            _again(door, account, tally, connections=1, questions=_BOARD, seconds=again_seconds),
-            _again(door, account, tally, connections=CONNECTIONS, seconds=again_seconds),
+            again(door, account, tally, connections=1, questions=BOARD, seconds=again_seconds),
+            again(door, account, tally, connections=CONNECTIONS, seconds=again_seconds),
         ]
     with node(data, _LOG, *COUNTED_ANEW) as door:
         checker = Checker(door, account, tally.attempts)
@@ -114,7 +114,7 @@ def _first(door: Server, account: Account, question: Question, *, tickets: int, 
     )
 
 
-def _again(
+def again(
     door: Server,
     account: Account,
     tally: Tally,

@@ -13,9 +13,9 @@ from rich.console import Console
 
 from bench.authorize import measure_constant, write_questions
 from bench.beside import Goal, Sample, figure_of, sampled
-from bench.counting import HEADERS, PATH, form_line
+from bench.counting import WARMUP, commands_load, form_line
 from bench.fill import fill
-from bench.load import Load, LoadFailed, Report, run_load
+from bench.load import LoadFailed, Report, run_load
 from bench.machine import look_at_machine
 from bench.process import Account, Server, ServerFailed, constant_server, create_account, node, usher
 from bench.report import Results, print_results, write_results
@@ -111,10 +111,9 @@ def _tickets(data: Path, account: Account) -> int:
 
 def measure_issue(server: Server, account: Account, *, seconds: float, folder: Path) -> Report:
     chance = random.Random(0)
-    warmup_s = seconds / 4
     bodies = folder / "commands.txt"
     with bodies.open("w") as lines:
-        for _ in range(int(_COMMANDS_A_SECOND * (warmup_s + seconds))):
+        for _ in range(int(_COMMANDS_A_SECOND * (WARMUP + 1) * seconds)):
             wanted: dict[str, str | int] = {
                 "app": "acme-live",
                 "video": "live/cam1|vod/*",
@@ -124,20 +123,7 @@ def measure_issue(server: Server, account: Account, *, seconds: float, folder: P
                 "expire": "+24 hours",
             }
             lines.write(form_line("sevu.request", wanted, account) + "\n")
-    return run_load(
-        Load(
-            host=server.host,
-            port=server.port,
-            path=PATH,
-            headers=HEADERS,
-            bodies=str(bodies),
-            expected='"status":"success"',
-            connections=CONNECTIONS,
-            warmup_s=warmup_s,
-            seconds=seconds,
-            once=True,
-        )
-    )
+    return run_load(commands_load(server, bodies, connections=CONNECTIONS, seconds=seconds, once=True))
 
 
 if __name__ == "__main__":

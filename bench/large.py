@@ -12,18 +12,17 @@ from statistics import median
 from typing import Annotated
 
 import typer
-import uvloop
 from rich.console import Console
 
 from bench.authorize import authorize_load, write_questions
 from bench.bulk import ACCOUNTS, DATA, fill_folder, read_accounts
 from bench.bulktraffic import BulkTraffic, bulk_traffic
 from bench.counting import COUNTED_ANEW, QUESTIONS, Checker, Parameters, Question, WrongCount, ask_count, counts_load
-from bench.load import REACHED_MIN, LoadFailed, Report, run_load, sending
+from bench.counts import BOARD, CONNECTIONS, again
+from bench.load import LoadFailed, Report, run_load, sending
 from bench.machine import Machine, look_at_machine
 from bench.process import Account, Server, ServerFailed, node, usher
-from bench.recounting import QUESTIONS as QUESTIONS_AGAIN
-from bench.recounting import RATE, Tally, recount
+from bench.recounting import RATE, Tally
 from bench.report import Figure, Results, print_results, write_results
 from bench.size import attempts_of
 from openusher.settings import LogKind
@@ -34,9 +33,6 @@ _DATA = Path(__file__).with_name("data")
 _LOG = LogKind.CHDB
 _QUESTIONS = 200
 _TURNS = 3
-_CONNECTIONS = 64
-# Of one board: what each kind of question is asked by, once.
-_BOARD = 20
 # Of the account that asks without pause.
 _GREEDY_CONNECTIONS = 4
 
@@ -74,7 +70,6 @@ _PATTERNS = {"video pattern", "video live/*", "ip net /20"}
 _GROUPS = {"by key, last day", "by reason, last day", "by hour, last day"}
 _GOALS_MS = ((_BY_VIEWER, 5.0, 20.0), (_OF_ACCOUNT, 20.0, 60.0), (_PATTERNS, 40.0, 0.0), (_GROUPS, 30.0, 0.0))
 _GROWTH_MAX, _UNFAIR_MAX = 1.5, 3.0
-_AGAIN_MS, _AGAIN_RATE = 2.0, 2_000.0
 _IDLE_MB, _SERVING_MB, _DOOR_MB = 500.0, 1_000.0, 150.0
 _BYTES_MAX = 60.0
 
@@ -193,8 +188,11 @@ class _Run:
             tally = self._large.tally(door)
         with node(self._large.data, _LOG) as door:
             door.await_ready()
-            self._again(door, tally, connections=1, questions=_BOARD, seconds=again_seconds)
-            self._again(door, tally, connections=_CONNECTIONS, questions=QUESTIONS_AGAIN, seconds=again_seconds)
+            asked = door, self._large.accounts[0], tally
+            self._figures += [
+                again(*asked, connections=1, questions=BOARD, seconds=again_seconds),
+                again(*asked, connections=CONNECTIONS, seconds=again_seconds),
+            ]
         with node(self._large.data, _LOG, *COUNTED_ANEW) as door:
             door.await_ready()
             Checker(door, self._large.accounts[0], tally.attempts).check_each(tally.questions, tally.acknowledged)
@@ -257,7 +255,7 @@ class _Run:
         )
         questions = write_questions(folder, tickets=self._large.traffic.tickets_each)
         arriving = authorize_load(
-            door, accounts[0], questions, connections=_CONNECTIONS, seconds=4 * self._seconds, rate=RATE
+            door, accounts[0], questions, connections=CONNECTIONS, seconds=4 * self._seconds, rate=RATE
         )
         with sending(greedy) as greedy_sent, sending(arriving) as attempts_sent:
             beside = run_load(own)
@@ -268,30 +266,6 @@ class _Run:
         self._value("another's count, key, p99 beside them", beside.p99_ms, "ms")
         self._value("the same, p99 / p99 alone", beside.p99_ms / alone.p99_ms, "", most=_UNFAIR_MAX)
         self._value("blocks late meanwhile", lag_s, "s", most=0)
-
-    def _again(self, door: Server, tally: Tally, *, connections: int, questions: int, seconds: float) -> None:
-        asked = recount(
-            door, self._large.accounts[0], tally, connections=connections, questions=questions, seconds=seconds
-        )
-        found = uvloop.run(asked)
-        _say(f"again, {connections} connections: {found.rate:,.0f}/s, p50 {found.p50_ms:.2f} ms")
-        if connections == 1:
-            goal, reached = f"p50 <= {_AGAIN_MS:.0f} ms", found.p50_ms <= _AGAIN_MS
-        else:
-            goal, reached = f">= {_AGAIN_RATE:,.0f}/s", found.rate >= _AGAIN_RATE
-        self._figures.append(
-            Figure(
-                log=_LOG,
-                name=f"{questions:,} again, {found.attempts_rate:,.0f} attempts/s",
-                connections=connections,
-                rate=found.rate,
-                p50_ms=found.p50_ms,
-                p99_ms=found.p99_ms,
-                busy=found.busy,
-                goal=goal,
-                reached=reached and found.attempts_rate >= REACHED_MIN * RATE,
-            )
-        )
 
     def _value(self, name: str, value: float, unit: str, *, most: float | None = None) -> None:
         _say(f"{name}: {value:,.2f} {unit}")

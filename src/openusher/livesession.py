@@ -65,8 +65,7 @@ class Live:
             used[self.address] = self.seen_ms
         return {each: at for each, at in used.items() if at + ADDRESSES_WINDOW_MS > now_ms}
 
-    def move_to(self, ip: int, now_ms: int) -> None:
-        """It is used from there now; when it was last seen is still that of the address before."""
-        others = self.addresses(now_ms)
-        others.pop(ip, None)
-        self.address, self.elsewhere = ip, others or _NOWHERE
+    def move_to(self, ip: int, lately: Mapping[int, int]) -> None:
+        """It is used from there now, and was `lately` used from these `addresses`."""
+        self.elsewhere = {each: at for each, at in lately.items() if each != ip} or _NOWHERE
+        self.address = ip

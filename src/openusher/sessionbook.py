@@ -233,7 +233,7 @@ class SessionBook:
                 return Refusal.ADDRESS
             if len(lately) >= self._limits.addresses_max:
                 return Refusal.ADDRESSES
-        live.move_to(ip, now_ms)
+        live.move_to(ip, lately)
         return _NONE
 
     # What becomes of it
