@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-large bench-peers bench-ship bench-start bench-authorize bench-issue docs wheel deb lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-large bench-many bench-peers bench-ship bench-start bench-authorize bench-issue docs wheel deb lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -70,6 +70,11 @@ BESIDE ?= 200k
 LARGE ?=
 bench-large: $(TESTREADY)
 	@$(BIN)/python -m bench.large --size $(SIZE) --beside $(BESIDE) $(if $(LARGE),--data $(LARGE))
+
+# Decisions and new tickets in a node with MANY tickets, in turns with one with 100k.
+MANY ?= 10m
+bench-many: $(TESTREADY)
+	@$(BIN)/python -m bench.many --size $(MANY)
 
 # From a node's start until it is ready, with SIZE attempts; LARGE as for bench-large.
 bench-start: $(TESTREADY)

@@ -123,12 +123,12 @@ def lone_goal(sync_ms: float, round_trip_ms: float) -> Goal:
     return Goal(p50_ms_max=most_ms, said=f"p50 <= {most_ms:.2f} ms ({_FSYNCS} fsyncs and a round trip)")
 
 
-def write_questions(folder: Path, *, tickets: int) -> Path:
-    """The bodies to send, one a line."""
-    chance = random.Random(tickets)
+def write_questions(folder: Path, *, tickets: int, number: int | None = None, turn: int = 0) -> Path:
+    """The bodies to send, one a line: so many, other ones in each turn."""
+    chance = random.Random(tickets + turn)
     bodies = folder / "questions.txt"
     with bodies.open("wb") as lines:
-        for _ in range(min(_QUESTIONS, 2 * tickets)):
+        for _ in range(number or min(_QUESTIONS, 2 * tickets)):
             lines.write(msgspec.json.encode(traffic.question(chance, tickets=tickets)) + b"\n")
     return bodies
 

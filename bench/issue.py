@@ -76,9 +76,9 @@ def measure(folder: Path, *, tickets: int, rounds: int, seconds: float) -> Resul
                     lambda: measure_constant(constant, questions, connections=CONNECTIONS, seconds=seconds),
                 )
             )
-            before = _tickets(data, account)
+            before = tickets_of(data, account)
             issued.append(sampled(door, lambda: measure_issue(door, account, seconds=seconds, folder=folder)))
-            check_tickets(issued[-1].report, before=before, after=_tickets(data, account))
+            check_tickets(issued[-1].report, before=before, after=tickets_of(data, account))
             rates = f"constant {constants[-1].report.rate:,.0f}/s, sevu.request {issued[-1].report.rate:,.0f}/s"
             err.print(f"round {turn}: {rates}")
     first = figure_of("constant answer", constants, connections=CONNECTIONS, log=_LOG)
@@ -105,7 +105,8 @@ def check_tickets(report: Report, *, before: int, after: int) -> None:
         raise WrongTickets(f"{report.sent} sent, {report.answered} acknowledged, {after - before} more in the node")
 
 
-def _tickets(data: Path, account: Account) -> int:
+def tickets_of(data: Path, account: Account) -> int:
+    """How many a node says that the account has."""
     return int(usher("account", "show", str(account.signer.cdn), "--data", str(data))["tickets"])
 
 

@@ -18,6 +18,7 @@ _NODES = (
     ("A node", "results.json", "make bench"),
     ("Decisions", "authorize.json", "make bench-authorize"),
     ("Tickets issued", "issue.json", "make bench-issue"),
+    ("Ten million tickets beside few", "many.json", "make bench-many"),
     ("Follow-ups of live sessions", "followup.json", "make bench-followup"),
     ("Counts, the first time and again", "counts.json", "make bench-count"),
     ("A large node of many accounts", "large.json", "make bench-large"),

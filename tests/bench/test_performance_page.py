@@ -104,6 +104,7 @@ def test_the_page_names_the_command_where_nothing_was_measured(tmp_path: Path) -
         "make bench",
         "make bench-authorize",
         "make bench-issue",
+        "make bench-many",
         "make bench-followup",
         "make bench-count",
         "make bench-large",
