@@ -93,38 +93,41 @@ class Searching:
             return await self._group(cdn, search, by, seek=seek, limit=limit)
 
     async def _group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int, limit: int) -> Grouped:
-        # One reading of the ledger gives groups and sum, so that all groups add up to the count while attempts arrive.
+        # One reading of each gives groups and sum, so that all groups add up to the count while attempts arrive.
         top = seek + limit
         pending = await self._ledger.group_pending(cdn, search, by, top=None if self._log.ships else top)
         horizon = pending.horizon
-        in_log = await self.from_log(horizon, lambda: self._log.count(cdn, search, horizon), empty=0)
-        if in_log == 0:
-            return Grouped(pending.groups[seek:top], pending.group_count, pending.attempts)
-        groups, group_count = await self._merge(cdn, search, by, pending, top=top)
-        return Grouped(groups[seek:top], group_count, pending.attempts + in_log)
-
-    async def _merge(
-        self, cdn: int, search: AttemptFilter, by: GroupBy, pending: PendingGroups, *, top: int
-    ) -> tuple[list[Group], int]:
-        """The largest groups of ledger and log together. A group with pending attempts can stand anywhere in the
-        log's order, so their counts are asked for by name, and the log's own list is longer by as many."""
-        counts: dict[GroupValue, int] = {group.value: group.count for group in pending.groups}
-        horizon = pending.horizon
-        grouped = await self.from_log(
-            horizon,
-            lambda: self._log.groups(cdn, search, by, horizon, top=top + len(counts)),
-            empty=GroupedLog([], 0),
-        )
-        nothing: dict[GroupValue, int] = {}
         in_log = await self.from_log(
             horizon,
-            lambda: self._log.counts_of(cdn, search, by, horizon, values=list(counts)),
-            empty=nothing,
+            lambda: self._log.groups(cdn, search, by, horizon, top=top),
+            empty=GroupedLog([], 0, 0),
         )
-        merged = [Group(value, count + in_log.get(value, 0)) for value, count in counts.items()]
-        merged.extend(group for group in grouped.groups if group.value not in counts)
-        only_pending = sum(1 for value in counts if value not in in_log)
-        return in_order(merged), grouped.total + only_pending
+        if in_log.attempts == 0:
+            return Grouped(pending.groups[seek:top], pending.group_count, pending.attempts)
+        groups, group_count = await self._merge(cdn, search, by, pending, in_log)
+        return Grouped(groups[seek:top], group_count, pending.attempts + in_log.attempts)
+
+    async def _merge(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, pending: PendingGroups, in_log: GroupedLog
+    ) -> tuple[list[Group], int]:
+        """The largest groups of ledger and log together, and how many groups there are.
+
+        A group with pending attempts can stand anywhere in the log's order, and is asked for by name where the log has
+        not listed it. All others only fall behind these: those that belong here are among the log's largest.
+        """
+        pending_counts: dict[GroupValue, int] = {group.value: group.count for group in pending.groups}
+        log_counts: dict[GroupValue, int] = {group.value: group.count for group in in_log.groups}
+        unlisted = [value for value in pending_counts if value not in log_counts]
+        if unlisted and len(log_counts) < in_log.total:
+            log_counts |= await self.from_log(
+                pending.horizon,
+                lambda: self._log.counts_of(cdn, search, by, pending.horizon, values=unlisted),
+                empty=dict[GroupValue, int](),
+            )
+        merged = [Group(value, count + log_counts.get(value, 0)) for value, count in pending_counts.items()]
+        merged.extend(group for group in in_log.groups if group.value not in pending_counts)
+        only_pending = sum(1 for value in pending_counts if value not in log_counts)
+        return in_order(merged), in_log.total + only_pending
 
     async def newest(self, cdn: int, search: AttemptFilter, *, seek: int, limit: int) -> list[Attempt]:
         """Matching attempts, newest first, `limit` of them behind the first `seek`; raises as a count."""

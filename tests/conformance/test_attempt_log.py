@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from openusher.attemptlog.base import AttemptLog, Held
+from openusher.attemptlog.base import AttemptLog, GroupedLog, Held
 from openusher.attemptlog.embedded import open_embedded_log
 from openusher.attemptlog.ledgeronly import LedgerOnlyLog
 from openusher.attemptlog.plainlist import PlainListLog
@@ -113,7 +113,7 @@ def test_an_empty_log_counts_nothing_and_holds_nothing(opened: Running) -> None:
     log = opened.log
 
     assert opened.run(log.count(CDN, AttemptFilter(), WHOLE)) == 0
-    assert opened.run(log.groups(CDN, AttemptFilter(), GroupBy.IP, WHOLE, top=5)).total == 0
+    assert opened.run(log.groups(CDN, AttemptFilter(), GroupBy.IP, WHOLE, top=5)) == GroupedLog([], 0, 0)
     assert opened.run(log.newest(CDN, AttemptFilter(), WHOLE, limit=5)) == []
     assert opened.run(log.rows_by_block(table="attempts")) == {}
     assert opened.run(log.held(1, table="attempts")) == Held(rows=0, first_id=0, last_id=0, digest="")
@@ -159,7 +159,7 @@ def test_groups_come_largest_first_with_ties_by_value(shipping: Running, by: Gro
             grouped = shipping.run(shipping.log.groups(CDN, search_of(wanted), by, WHOLE, top=top))
 
             assert whole[:top] == [(group.value, group.count) for group in grouped.groups]
-            assert len(whole) == grouped.total
+            assert (len(whole), sum(count for _, count in whole)) == (grouped.total, grouped.attempts)
 
 
 @pytest.mark.parametrize("by", list(GroupBy), ids=str)
@@ -254,6 +254,7 @@ def test_a_horizon_bounds_every_question(shipping: Running, horizon: Horizon) ->
 
     assert len(rows) == run(log.count(CDN, every, horizon))
     assert counts == [(group.value, group.count) for group in grouped.groups]
+    assert len(rows) == grouped.attempts
     assert dict(counts[:4]) == run(
         log.counts_of(CDN, every, GroupBy.USER, horizon, values=[value for value, _ in counts[:4]])
     )

@@ -34,10 +34,12 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupedLog(msgspec.Struct, frozen=True):
-    """The largest groups in the log, largest first (ties by value), and how many groups there are in all."""
+    """The largest groups in the log, largest first (ties by value); how many groups there are, and how many attempts,
+    in all."""
 
     groups: list[Group]
     total: int
+    attempts: int
 
 
 class Span(msgspec.Struct, frozen=True):

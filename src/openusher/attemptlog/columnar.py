@@ -225,8 +225,9 @@ class ColumnarLog(WithoutCopies):
 
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
         rows = await self._rows(groups_query(cdn, search, by, horizon, top=top), lane=_lane_of(search), cdn=cdn)
-        groups = [Group(group_value(by, value), count) for value, count, _ in rows]
-        return GroupedLog(groups[:top], rows[0][2] if rows else 0)
+        groups = [Group(group_value(by, value), count) for value, count, _, _ in rows]
+        total, attempts = rows[0][2:] if rows else (0, 0)
+        return GroupedLog(groups[:top], total, attempts)
 
     async def counts_of(
         self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]

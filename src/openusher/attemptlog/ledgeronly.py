@@ -61,7 +61,7 @@ class LedgerOnlyLog(WithoutCopies):
         return 0
 
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
-        return GroupedLog([], 0)
+        return GroupedLog([], 0, 0)
 
     async def counts_of(
         self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]

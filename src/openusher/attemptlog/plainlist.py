@@ -87,7 +87,7 @@ class PlainListLog(WithoutCopies):
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
         counts = self._counts(cdn, search, by, horizon)
         groups = in_order([Group(value, count) for value, count in counts.items()])
-        return GroupedLog(groups[:top], len(groups))
+        return GroupedLog(groups[:top], len(groups), counts.total())
 
     async def counts_of(
         self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]

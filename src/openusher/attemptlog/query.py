@@ -113,13 +113,13 @@ def count_query(cdn: int, search: AttemptFilter, horizon: Horizon) -> Query:
 
 
 def groups_query(cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> Query:
-    """Rows of value, count and how many groups there are; largest first, ties by value. At least one if there is any,
-    since the number of groups is in it."""
+    """Rows of value, count, and of all groups how many there are and how many attempts they have; largest first, ties
+    by value. At least one if there is any, since what is said of all groups is in it."""
     where = _where(cdn, search, horizon)
     value, shown = _grouped(where, by, horizon)
     limit = where.bind(max(top, 1), "UInt64")
     text = f"""
-        SELECT {shown}, attempts, count() OVER () AS total
+        SELECT {shown}, attempts, count() OVER (), sum(attempts) OVER ()
         FROM (SELECT {value} AS value, count() AS attempts FROM {ATTEMPTS} WHERE {where.text()} GROUP BY value)
         ORDER BY attempts DESC, value ASC
         LIMIT {limit}"""
