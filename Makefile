@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TESTREADY := $(VENV)/.test-ready
 
-.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-count bench-large bench-many bench-peers bench-ship bench-start bench-authorize bench-issue docs wheel deb lint format clean packages players
+.PHONY: setup run serve test test-quick crash bench bench-followup bench-kickoff bench-kickoff-busy bench-kickoff-nginx bench-count bench-large bench-many bench-peers bench-ship bench-start bench-authorize bench-issue docs wheel deb lint format clean packages players
 
 # Only what `usher` needs, to run it as a service.
 setup: $(READY)
@@ -42,6 +42,13 @@ bench-followup: $(TESTREADY)
 # A hundred thousand viewers who come within seconds.
 bench-kickoff: $(TESTREADY)
 	@$(BIN)/python -m bench.kickoff
+
+# The same over so many connections that the node has to tell some that it is busy, and to real nginx before it.
+bench-kickoff-busy: $(TESTREADY)
+	@$(BIN)/python -m bench.kickoff --connections 19000 --results bench/kickoff-busy.json
+
+bench-kickoff-nginx: $(TESTREADY) packages
+	@$(BIN)/python -m bench.kickoff --through nginx
 
 # Beside what a user would build or pick instead, in under 15 minutes; PEERS_SIZE=20k for a look.
 PEERS_SIZE ?= 1m

@@ -2,13 +2,16 @@
 
 `python -m bench.crowd` reads one `Crowd` as JSON on stdin and writes one `Came` as JSON on stdout. A viewer's start is
 due when he comes, whatever became of the others, and each follow-up when the answer before it is there; both wait
-for one of the edges' connections. Whoever is told that the node is busy asks again as hls.js does.
+for one of so many connections, which are opened when they are needed. Whoever is told that the node is busy asks again
+as hls.js does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import resource
+import socket
 import subprocess
 import sys
 import time
@@ -25,24 +28,33 @@ from bench.load import LoadFailed, message_size
 # hls.js, `errorRetry` of its load policies: a second, doubled each time, eight at most.
 _AGAIN_S, _AGAIN_S_MAX = 1.0, 8.0
 _TICK_S = 0.001
+# Of this machine; the option's number is from linux/in.h, and unknown to Python.
+_ADDRESSES, _IP_BIND_ADDRESS_NO_PORT = 32, 24
 _ANSWER_S_MAX = 120.0
-_PLAYLIST, _SEGMENT = "index.m3u8", "segment{:05d}.ts"
+PLAYLIST = "index.m3u8"
+# What a server says where no other request may follow.
+_LAST = b"onnection: close\r\n"
 # What a viewer waits for is judged by these.
 PROMPT_S, WATCHING_S = 1.0, 20.0
 
 
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):
-    """Viewers `first` to `first + viewers - 1` of traffic.py, who come evenly within `seconds` and each ask for a
-    playlist and then for `follow_ups` segments, through edges with so many connections to the node."""
+    """Viewers 0 to `viewers - 1` of traffic.py, who come evenly within `seconds` and each ask for a playlist and then
+    for `follow_ups` segments. With an edge's `token` the node is asked as that edge asks; without one an nginx is asked
+    for the files, as viewers do behind a balancer that says who they are."""
 
     host: str
     port: int
     token: str
-    first: int
     viewers: int
     seconds: float
     follow_ups: int
     connections: int
+
+
+def segment(number: int) -> str:
+    """The file's name."""
+    return f"segment{number:05d}.ts"
 
 
 class Came(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +94,12 @@ class _Arrivals:
         self._crowd = crowd
         self._began = 0.0
         self._come = 0
+        self._opened = 0
+        self._opening: set[asyncio.Task[None]] = set()
         self._again: list[tuple[float, int, _Viewer]] = []
         self._waiting: deque[_Viewer] = deque()
-        self._head = (
-            f"GET /v1/edges/nginx HTTP/1.1\r\nhost: {crowd.host}:{crowd.port}\r\n"
-            f"authorization: Bearer {crowd.token}\r\n"
-        )
+        self._host = f" HTTP/1.1\r\nhost: {crowd.host}:{crowd.port}\r\n"
+        self._door = f"GET /v1/edges/nginx{self._host}authorization: Bearer {crowd.token}\r\n"
         self.idle: deque[_Connection] = deque()
         self.left = crowd.viewers
         self.busy = self.watching = self.prompt = 0
@@ -102,18 +114,52 @@ class _Arrivals:
         crowd = self._crowd
         pace_s = crowd.seconds / crowd.viewers
         while self._come < crowd.viewers and (due := self._began + self._come * pace_s) <= now:
-            self._waiting.append(_Viewer(crowd.first + self._come, due))
+            self._waiting.append(_Viewer(self._come, due))
             self._come += 1
         while self._again and self._again[0][0] <= now:
             self._waiting.append(heapq.heappop(self._again)[2])
         while self._waiting and self.idle:
-            self.idle.popleft().ask(self._waiting.popleft())
+            connection = self.idle.popleft()
+            if connection.is_open:
+                connection.ask(self._waiting.popleft())
+        while self._waiting and self._opened < crowd.connections:
+            self._opened += 1
+            opening = asyncio.get_running_loop().create_task(self._open(self._waiting.popleft()))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+
+    async def _open(self, viewer: _Viewer) -> None:
+        """A connection more, for who waits."""
+        loop = asyncio.get_running_loop()
+        try:
+            connected = _from_one_of_many_addresses(self._opened)
+            await loop.sock_connect(connected, (self._crowd.host, self._crowd.port))
+            _, made = await loop.create_connection(lambda: _Connection(self), sock=connected)
+        except OSError as error:
+            self._opened -= 1
+            self.failed(f"no connection: {error.strerror}")
+        else:
+            made.ask(viewer)
+
+    def closed(self) -> None:
+        """One of the connections is no more."""
+        self._opened -= 1
+
+    def failed(self, said: str) -> None:
+        """A viewer has had a wrong answer, or none, and goes away."""
+        self.failures[said] += 1
+        self.left -= 1
 
     def request(self, viewer: _Viewer) -> bytes:
-        file = _SEGMENT.format(viewer.step) if viewer.step else _PLAYLIST
-        named = msgspec.json.decode(traffic.nginx_headers(viewer.number, file), type=dict[str, str])
+        file = segment(viewer.step) if viewer.step else PLAYLIST
+        head = self._door
+        if self._crowd.token:
+            named = msgspec.json.decode(traffic.nginx_headers(viewer.number, file), type=dict[str, str])
+        else:
+            named = traffic.viewer_headers(viewer.number)
+            head = f"GET {traffic.viewer_url(viewer.number, file)}{self._host}"
         lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
-        return f"{self._head}{lines}\r\n".encode()
+        return f"{head}{lines}\r\n".encode()
 
     def answered(self, viewer: _Viewer, answer: bytes, now: float) -> None:
         waited_s = now - viewer.due_at
@@ -124,8 +170,7 @@ class _Arrivals:
             heapq.heappush(self._again, (now + pause_s, viewer.number, viewer))
             return
         if not answer.startswith(b"HTTP/1.1 200"):
-            self.failures[answer.partition(b"\r\n\r\n")[0].decode("latin-1")] += 1
-            self.left -= 1
+            self.failed(answer.partition(b"\r\n\r\n")[0].decode("latin-1"))
             return
         self.prompt += waited_s <= PROMPT_S
         (self.follow_ups_s if viewer.step else self.starts_s).append(waited_s)
@@ -138,10 +183,22 @@ class _Arrivals:
         self._waiting.append(viewer)
 
 
+def _from_one_of_many_addresses(number: int) -> socket.socket:
+    """A socket to connect to this machine with. From one address alone the kernel looks for a free port for most of a
+    millisecond once ten thousand are taken, and has none beyond 28,000."""
+    made = socket.socket()
+    made.setblocking(False)
+    # The port is then looked for when it is connected, among those of one's own address.
+    made.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    made.bind((f"127.0.0.{1 + number % _ADDRESSES}", 0))
+    return made
+
+
 class _Connection(asyncio.Protocol):
-    """One of an edge's connections to the node."""
+    """One of the edge's connections to the node, or a viewer's to nginx."""
 
     def __init__(self, arrivals: _Arrivals) -> None:
+        self.is_open = True
         self._arrivals = arrivals
         self._viewer: _Viewer | None = None
         self._received = b""
@@ -149,7 +206,6 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.WriteTransport, transport)
-        self._arrivals.idle.append(self)
 
     def ask(self, viewer: _Viewer) -> None:
         self._viewer = viewer
@@ -163,15 +219,20 @@ class _Connection(asyncio.Protocol):
         viewer, self._viewer, self._received = self._viewer, None, b""
         now = time.perf_counter()
         self._arrivals.answered(viewer, received, now)
-        self._arrivals.idle.append(self)
+        if _LAST in received:
+            self.close()
+        else:
+            self._arrivals.idle.append(self)
         self._arrivals.send_what_is_due(now)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+        self._arrivals.closed()
         if self._viewer is not None:
-            self._arrivals.failures["the connection was closed"] += 1
-            self._arrivals.left -= 1
+            self._arrivals.failed("the connection was closed")
 
     def close(self) -> None:
+        self.is_open = False
         self._transport.close()
 
 
@@ -191,22 +252,19 @@ def let_come(crowd: Crowd) -> Came:
 
 
 async def _come(crowd: Crowd) -> Came:
-    loop = asyncio.get_running_loop()
-    # Connections first: an edge keeps them from before.
     arrivals = _Arrivals(crowd)
-    for _ in range(crowd.connections):
-        await loop.create_connection(lambda: _Connection(arrivals), crowd.host, crowd.port)
-    connections = list(arrivals.idle)
     began = time.perf_counter()
     arrivals.begin(began)
     cpu_began = time.process_time()
-    async with asyncio.timeout(crowd.seconds + _ANSWER_S_MAX):
-        while arrivals.left > 0:
-            arrivals.send_what_is_due(time.perf_counter())
-            await asyncio.sleep(_TICK_S)
+    until = began + crowd.seconds + _ANSWER_S_MAX
+    while arrivals.left > 0 and time.perf_counter() < until:
+        arrivals.send_what_is_due(time.perf_counter())
+        await asyncio.sleep(_TICK_S)
     seconds = time.perf_counter() - began
+    if arrivals.left > 0:
+        arrivals.failures[f"gave up after {_ANSWER_S_MAX:.0f} s"] += arrivals.left
     cpu = (time.process_time() - cpu_began) / seconds
-    for connection in connections:
+    for connection in arrivals.idle:
         connection.close()
     return _came(arrivals, seconds=seconds, cpu=cpu)
 
@@ -234,6 +292,8 @@ def _percentile_ms(sorted_s: list[float], share: float) -> float:
 
 
 if __name__ == "__main__":
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     sys.stdout.buffer.write(
         msgspec.json.encode(uvloop.run(_come(msgspec.json.decode(sys.stdin.buffer.read(), type=Crowd))))
     )

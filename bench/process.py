@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import subprocess
 import sys
@@ -44,6 +45,11 @@ class Address(NamedTuple):
 
     host: str
     port: int
+
+
+def descriptors_max() -> int:
+    """How many descriptors a process of this machine may have; those that are started here take as many."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 class Server:

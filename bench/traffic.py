@@ -24,6 +24,13 @@ _AGENTS = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Mobile/15E148 Safari/604.1",
     "VLC/3.0.21 LibVLC/3.0.21",
 )
+_PLAYER = {
+    "user-agent": _AGENTS[0],
+    "accept": "*/*",
+    "accept-language": "en-US,en;q=0.5",
+    "accept-encoding": "gzip, deflate, br",
+    "referer": "https://www.example.com/",
+}
 # 2100-01-01
 NEVER_S = 4_102_444_800
 
@@ -126,19 +133,29 @@ def request(asked: Question, *, cdn: int, edge: int) -> AttemptRequest:
     )
 
 
+def media_folder(n: int) -> str:
+    """Where the files lie that ticket `n` is for, from the root of all media."""
+    return f"{APPS[n % len(APPS)]}/live/cam{n % CAMERAS}"
+
+
+def viewer_url(n: int, file: str) -> str:
+    """What ticket `n`'s viewer asks an nginx edge for: the ticket is in the path."""
+    return f"/t/{key(n)}/{password(n).replace('|', '%7C')}/{media_folder(n)}/{file}"
+
+
+def viewer_headers(n: int) -> dict[str, str]:
+    """What ticket `n`'s player sends, and a balancer in front."""
+    return {"x-forwarded-for": address(n), **_PLAYER}
+
+
 def nginx_headers(n: int, file: str) -> bytes:
     """What nginx says of ticket `n`'s viewer when it asks for `file`."""
-    path = f"/{APPS[n % len(APPS)]}/live/cam{n % CAMERAS}/{file}"
     return msgspec.json.encode(
         {
-            "x-original-uri": f"/t/{key(n)}/{password(n).replace('|', '%7C')}{path}",
-            "x-original-path": path,
+            "x-original-uri": viewer_url(n, file),
+            "x-original-path": f"/{media_folder(n)}/{file}",
             "x-original-method": "GET",
             "x-real-ip": address(n),
-            "user-agent": _AGENTS[0],
-            "accept": "*/*",
-            "accept-language": "en-US,en;q=0.5",
-            "accept-encoding": "gzip, deflate, br",
-            "referer": "https://www.example.com/",
+            **_PLAYER,
         }
     )

@@ -23,6 +23,8 @@ _NODES = (
     ("Counts, the first time and again", "counts.json", "make bench-count"),
     ("A large node of many accounts", "large.json", "make bench-large"),
     ("Kick-off", "kickoff.json", "make bench-kickoff"),
+    ("Kick-off over 19,000 connections", "kickoff-busy.json", "make bench-kickoff-busy"),
+    ("Kick-off through nginx", "kickoff-nginx.json", "make bench-kickoff-nginx"),
     ("From the start until it is ready", "start.json", "make bench-start"),
     ("Moving attempts to the log", "ship.json", "make bench-ship"),
 )

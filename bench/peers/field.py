@@ -17,6 +17,7 @@ from bench.authorize import write_questions
 from bench.constant import ANSWER
 from bench.counting import COUNTED_ANEW, Parameters, WrongCount
 from bench.fill import fill
+from bench.nginxserver import nginx_program
 from bench.peers import duckdb_counts, postgres_service, service, sqlite_only
 from bench.peers.contestants import (
     Book,
@@ -31,7 +32,7 @@ from bench.peers.contestants import (
 )
 from bench.peers.postgres import database_bytes, fill_database, postgres_server
 from bench.peers.results import BRIN, BTREE, CONSTANT, DUCKDB, FLOOR, SECURE_LINK, SQLITE, USHER
-from bench.peers.secure_link import BODY, nginx_program, secure_link_server, write_links
+from bench.peers.secure_link import BODY, secure_link_server, write_links
 from bench.peers.tables import Rows, bench_tickets, export_attempts, no_attempts, read_rows
 from bench.process import Account, Server, constant_server, create_account, empty_server, node, running
 from openusher.settings import LogKind

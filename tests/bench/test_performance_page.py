@@ -109,6 +109,8 @@ def test_the_page_names_the_command_where_nothing_was_measured(tmp_path: Path) -
         "make bench-count",
         "make bench-large",
         "make bench-kickoff",
+        "make bench-kickoff-busy",
+        "make bench-kickoff-nginx",
         "make bench-start",
         "make bench-ship",
         "make bench-peers",
