@@ -30,7 +30,7 @@ ROUNDS ?= 25
 crash: $(TESTREADY)
 	@CRASH_ROUNDS=$(ROUNDS) $(BIN)/pytest tests/crash
 
-# 1m by default; SIZE=10m for ten million attempts
+# 1m by default, in about eight minutes; SIZE=10m for ten million attempts, in about twelve.
 SIZE ?= 1m
 bench: $(TESTREADY)
 	@$(BIN)/python -m bench --size $(SIZE)

@@ -115,6 +115,14 @@ class BulkTraffic(msgspec.Struct, frozen=True, kw_only=True):
         are not alike in a class."""
         return sum(tickets * self.count(account, holds, places=[place]) for place, tickets in self._classes(account))
 
+    def by_reason(self, account: int) -> dict[str, int]:
+        """How many attempts of an account were refused for each reason; those that were not, as ""."""
+        found: Counter[str] = Counter()
+        for place, tickets in self._classes(account):
+            for turn in range(self._turns_of(place)):
+                found[self.asked(account, place, turn).reason.value] += tickets
+        return dict(found)
+
     def places_of_user(self, account: int, user: str) -> Iterator[int]:
         """Where the tickets lie that an account has sold to `user`."""
         return (place for place in range(self.tickets_each) if traffic.user(self.ticket(account, place)) == user)

@@ -11,6 +11,8 @@ import uvloop
 
 from bench.authorize import CONNECTIONS, measure_authorize, measure_constant, write_questions
 from bench.beside import Goal, Sample, figure_of, sampled
+from bench.bulk import DATA, fill_folder
+from bench.bulktraffic import bulk_traffic
 from bench.counting import COUNTED_ANEW, QUESTIONS, Checker, measure_counts
 from bench.fill import fill
 from bench.issue import CONNECTIONS as ISSUE_CONNECTIONS
@@ -20,6 +22,9 @@ from bench.report import Figure
 from bench.traffic import TICKETS_MAX
 from openusher.settings import LogKind
 
+# A node decides so many in a minute; more are made by SQL and moved to the log by the real shipper, in a third of the
+# time.
+_DECIDED_MAX = 1_000_000
 # The rate that others are compared with.
 _CONNECTIONS = 64
 _GOAL = Goal(ratio_min=0.5, p99_ms_max=30.0, said=">= 0.5, p99 <= 30 ms")
@@ -28,16 +33,18 @@ _DOOR_MB_MAX = 120.0
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How much to measure."""
+    """How much to measure: each log with so many attempts."""
 
-    attempts: int
-    logs: Sequence[LogKind]
+    attempts_by_log: dict[LogKind, int]
     rounds: int
     seconds: float
 
+    def tickets(self, log: LogKind) -> int:
+        return min(TICKETS_MAX, self.attempts_by_log[log])
+
     @property
-    def tickets(self) -> int:
-        return min(TICKETS_MAX, self.attempts)
+    def tickets_max(self) -> int:
+        return max(map(self.tickets, self.attempts_by_log))
 
 
 class Run:
@@ -48,7 +55,7 @@ class Run:
         self._folder = folder
         self._constant = constant
         self._say = say
-        self._bodies = write_questions(folder, tickets=plan.tickets)
+        self._bodies = write_questions(folder, tickets=min(map(plan.tickets, plan.attempts_by_log)))
         self.figures: list[Figure] = []
 
     def measure_constant(self, name: str) -> None:
@@ -58,9 +65,10 @@ class Run:
 
     def measure_node(self, log: LogKind) -> None:
         """Fill a data folder, start a node on it, measure, and remove it."""
-        data = self._folder / log.value
-        account = create_account(data)
-        acknowledged = self._fill(data, log, account)
+        folder = self._folder / log.value
+        folder.mkdir()
+        data = folder / DATA
+        account, acknowledged = self._fill(folder, log)
         # Each count is to be the first of its kind, however often the bench has asked it before.
         with node(data, log, *COUNTED_ANEW) as door:
             self._value(log, "ready after", door.start_s, "s", at_most=_READY_S_MAX)
@@ -82,10 +90,19 @@ class Run:
             if log is LogKind.CHDB:
                 log_mb = door.child_resident_mb("attemptlog")
                 self._value(log, "log process resident, after the load", log_mb, "MB")
-        shutil.rmtree(data)
+        shutil.rmtree(folder)
 
-    def _fill(self, data: Path, log: LogKind, account: Account) -> dict[str, int]:
-        attempts = self._plan.attempts
+    def _fill(self, folder: Path, log: LogKind) -> tuple[Account, dict[str, int]]:
+        """Whose attempts there are now, and how many of each reason."""
+        attempts = self._plan.attempts_by_log[log]
+        fill_it = self._fill_by_node if attempts <= _DECIDED_MAX else self._fill_by_sql
+        account, by_reason = fill_it(folder, log)
+        size = sum(file.stat().st_size for file in (folder / DATA).rglob("*") if file.is_file())
+        self._value(log, "on disk, bytes an attempt", size / attempts, "B")
+        return account, by_reason
+
+    def _fill_by_node(self, folder: Path, log: LogKind) -> tuple[Account, dict[str, int]]:
+        attempts = self._plan.attempts_by_log[log]
         step = max(attempts // 20, 1)
         told = 0
 
@@ -95,12 +112,17 @@ class Run:
                 told = done // step
                 self._say(f"{log}: filled with {done:,} of {attempts:,} attempts")
 
-        cdn = account.signer.cdn
-        filled = uvloop.run(fill(data, log, cdn=cdn, attempts=attempts, progress=progress))
+        account = create_account(folder / DATA)
+        filled = uvloop.run(fill(folder / DATA, log, cdn=account.signer.cdn, attempts=attempts, progress=progress))
         self._value(log, "filling, attempts a second", filled.attempts / filled.seconds, "/s")
-        size = sum(file.stat().st_size for file in data.rglob("*") if file.is_file())
-        self._value(log, "on disk, bytes an attempt", size / filled.attempts, "B")
-        return filled.by_reason
+        return account, filled.by_reason
+
+    def _fill_by_sql(self, folder: Path, log: LogKind) -> tuple[Account, dict[str, int]]:
+        bulk = bulk_traffic(self._plan.attempts_by_log[log], tickets=self._plan.tickets(log), accounts=1)
+        filled = fill_folder(folder, bulk, ships=True, say=lambda text: self._say(f"{log}: {text}"))
+        self._value(log, "filling by SQL, attempts a second", bulk.attempts / filled.seconds, "/s")
+        (account,) = filled.accounts
+        return account, bulk.by_reason(0)
 
     def _counts(self, log: LogKind, door: Server, account: Account) -> None:
         for question in QUESTIONS:
@@ -108,7 +130,7 @@ class Run:
                 door,
                 account,
                 question,
-                tickets=self._plan.tickets,
+                tickets=self._plan.tickets(log),
                 seconds=self._plan.seconds,
                 folder=self._folder,
             )

@@ -86,6 +86,12 @@ def test_each_reason_counts_as_worked_out(door: Server, folder: Path) -> None:
         assert 0 < expected == counted(door, folder, {"reason": reason.value}), reason
 
 
+def test_an_accounts_reasons_are_those_worked_out(door: Server, folder: Path) -> None:
+    reply = ask_count(door, read_accounts(folder / ACCOUNTS)[ACCOUNT], {"group_by": "reason"})
+
+    assert TRAFFIC.by_reason(ACCOUNT) == {group["value"]: group["count"] for group in reply.groups}
+
+
 def test_tickets_have_lost_a_use_for_each_accepted_attempt(folder: Path) -> None:
     accepted = sum(TRAFFIC.count_all(account, lambda asked: not asked.reason) for account in range(TRAFFIC.accounts))
     with apsw.Connection(str(folder / DATA / LEDGER_FILE), flags=apsw.SQLITE_OPEN_READONLY) as ledger:

@@ -252,7 +252,7 @@ def test_every_setting_has_its_flag_sentence_and_default_in_the_help_of_serve() 
 
 
 _MADE_BY_BENCHES = {
-    f"bench/{name}.json" for name in ("results", "counts", "start", "ship", "authorize", "issue", "large")
+    f"bench/{name}.json" for name in ("results", "counts", "start", "ship", "authorize", "issue", "large", "many")
 }
 
 
