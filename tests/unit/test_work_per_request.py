@@ -7,6 +7,7 @@ crash/test_power_loss.py); how many questions a count puts to the log, in test_k
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import sys
 import threading
@@ -144,6 +145,26 @@ async def test_a_follow_up_costs_no_more_than_it_did(tmp_path: Path) -> None:
     assert calls.count <= FOLLOW_UP_CALLS_MAX
     # Else nothing was counted.
     assert calls.count > FOLLOW_UP_CALLS_MAX / 2
+
+
+async def test_who_is_told_that_the_node_is_busy_leaves_nothing_for_the_collector_of_garbage(tmp_path: Path) -> None:
+    """A circle for each of them stopped an overloaded door for more time than it had left to answer in."""
+    node = DoorNode(tmp_path, EdgeKind.NGINX)
+    await node.start()
+    await node.issue("film")
+    connection, wire = connected(node)
+    asked = asked_by_nginx(node.token, "index.m3u8")
+    node.usher.takes_starts = False
+    # The first of its kind makes what the others find.
+    await answered(connection, wire, asked)
+    gc.collect()
+    answers = [await answered(connection, wire, asked) for _ in range(20)]
+    left = gc.collect()
+    connection.connection_lost(None)
+    await node.stop()
+
+    assert all(answer.startswith(b"HTTP/1.1 503 ") for answer in answers)
+    assert left < len(answers)
 
 
 def command(account: Account, name: str, **parameters: Any) -> bytes:

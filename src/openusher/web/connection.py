@@ -55,6 +55,8 @@ class BoundedConnection(HttpToolsProtocol):
 
     _answers: OneWrite
     _in_headers = False
+    # Something has come that has not had its turn yet.
+    _waits_to_be_read = False
     _piece_bytes = 0
     # What the headers' last piece ended with.
     _tail = b""
@@ -176,7 +178,7 @@ class BoundedConnection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _end_idle(self) -> None:
-        if not self._in_headers and not self._is_answering():
+        if not self._in_headers and not self._waits_to_be_read and not self._is_answering():
             self._end()
 
     def _end_unfinished(self) -> None:

@@ -13,6 +13,7 @@ from openusher.web.asgi import BODY_BYTES_MAX, JSON, Headers, Respond
 from openusher.web.connection import BoundedConnection
 from openusher.web.observed import Learnt, Observed, begun, ended
 from openusher.web.onewrite import Turn
+from openusher.web.reading import Reading
 
 log = event_log()
 
@@ -77,6 +78,9 @@ class _ShortRequest:
         self.disconnected = False
 
     def answer(self, status: int, body: bytes, headers: Headers, learnt: Learnt) -> None:
+        if isinstance(learnt, BaseException):
+            # Its frames hold this request, which holds it: a circle that only the collector of garbage would open.
+            learnt.__traceback__ = None
         if not self.disconnected:
             self.response_complete = True
             self._connection.send_answer(status, body, headers, keep_alive=self.keep_alive)
@@ -92,6 +96,7 @@ class ShortWayConnection(BoundedConnection):
     # One of each for all connections of a server.
     heads: Heads
     turn: Turn
+    reading: Reading
 
     # Whether what is being read may still go the short way.
     _may_be_short = False
@@ -100,6 +105,20 @@ class ShortWayConnection(BoundedConnection):
     _way: ShortWay
 
     def data_received(self, data: bytes) -> None:
+        if self.reading.is_now(self, data):
+            self._take(data)
+
+    def wait_to_be_read(self) -> None:
+        self._waits_to_be_read = True
+        self.transport.pause_reading()
+
+    def read(self, data: bytes) -> None:
+        self._waits_to_be_read = False
+        if not self._answers.is_closing():
+            self.transport.resume_reading()
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         super().data_received(data)
         if self._may_be_short and not self._in_headers and not self._answers.is_closing():
             # The rest of its body is still to come.
