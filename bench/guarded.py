@@ -17,6 +17,7 @@ _OTHER_DESCRIPTORS = 200
 # The kernel cuts it to net.core.somaxconn. nginx would take 511, and whoever comes while so many wait is not heard for
 # a second.
 _BACKLOG = 65_535
+_KEEPALIVE = 512
 
 
 @contextmanager
@@ -32,6 +33,8 @@ def guarded_media(
         "listen": f"127.0.0.1:{port} backlog={_BACKLOG}",
         "root": folder / "media",
         "recheck_s": recheck_s,
+        # As docs/how-to/guard-nginx.md says for a crowd.
+        "keepalive": _KEEPALIVE,
         "cache": folder / "kept",
         "log": folder / "media.log",
         "error_log": folder / "media-error.log",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -205,6 +206,13 @@ def test_a_configuration_has_no_place_left_open(kind: EdgeKind) -> None:
         assert "\n@" not in text.replace("@usher_busy", "")
         assert not any(f"@{word}@" in text for word in ("end", "token", "trusted", "usher", "listen"))
         assert ("2001:db8::1" in text) == ("trusted_proxy" in options and kind != EdgeKind.HAPROXY)
+
+
+@pytest.mark.parametrize(("keepalive", "expected"), [("512", ["512"]), ("0", [])])
+def test_nginx_keeps_as_many_connections_to_the_node_as_is_said(keepalive: str, expected: list[str]) -> None:
+    text = snippet_of(edge_of(EdgeKind.NGINX, keepalive=keepalive))
+
+    assert re.findall(r"^ +keepalive (\d+);$", text, re.MULTILINE) == expected
 
 
 @pytest.mark.parametrize("kind", [EdgeKind.CADDY, EdgeKind.TRAEFIK, EdgeKind.NGINX_RTMP, EdgeKind.SRS])

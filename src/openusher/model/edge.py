@@ -22,6 +22,7 @@ _CONTROL_URL = re.compile(r"https?://[!->@-~]+")
 COOKIE = "usher"
 ONE_COOKIE = f"{COOKIE}_00000000"
 RECHECK_S_MAX = 3_600
+KEEPALIVE_MAX = 65_535
 # Less than `session_idle_s`, or a viewer would lose the place under `max_sessions` between two updates.
 UPDATE_S_MAX = 240
 # What a configuration file could take for something else.
@@ -80,6 +81,11 @@ _SERVER = {
         "0",
         "For so many seconds the server keeps an allowed follow-up; so late a revocation bites.",
         most=RECHECK_S_MAX,
+    ),
+    "keepalive": Option(
+        "32",
+        "How many idle connections to this node each of nginx's workers keeps; a question beyond them opens one.",
+        most=KEEPALIVE_MAX,
     ),
     "cache": Option("/var/cache/nginx/usher", "Where the server keeps them."),
     "log": Option("/var/log/nginx/usher.log", "Where the server logs what it sent, without the passes in the URLs."),
