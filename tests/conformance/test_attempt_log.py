@@ -142,10 +142,12 @@ def test_filters_together_count_what_a_plain_list_counts(shipping: Running, prom
     filters = combined_filters(150)
     found = 0
     for wanted in filters:
-        meant = len(expected(wanted)) if holds_rows(shipping) else 0
-        found += meant > 0
+        rows = expected(wanted) if holds_rows(shipping) else []
+        found += bool(rows)
 
-        assert (wanted, meant) == (wanted, shipping.run(shipping.log.count(CDN, search_of(wanted), WHOLE)))
+        assert (wanted, len(rows)) == (wanted, shipping.run(shipping.log.count(CDN, search_of(wanted), WHOLE)))
+        totals = shipping.run(shipping.log.totals(CDN, search_of(wanted), WHOLE, most=10_000))
+        assert (wanted, oracle.totals(rows)) == (wanted, {tuple(total[:3]): total.attempts for total in totals})
 
     assert found > 50 or not holds_rows(shipping)
     promise("Counted exactly once", filters_compared=len(filters))
@@ -255,6 +257,9 @@ def test_a_horizon_bounds_every_question(shipping: Running, horizon: Horizon) ->
     assert len(rows) == run(log.count(CDN, every, horizon))
     assert counts == [(group.value, group.count) for group in grouped.groups]
     assert len(rows) == grouped.attempts
+    totals = run(log.totals(CDN, every, horizon, most=10_000))
+    assert oracle.totals(rows) == {tuple(total[:3]): total.attempts for total in totals}
+    assert min(3, len(totals)) == len(run(log.totals(CDN, every, horizon, most=3)))
     assert dict(counts[:4]) == run(
         log.counts_of(CDN, every, GroupBy.USER, horizon, values=[value for value, _ in counts[:4]])
     )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Issue, Ledger
+from openusher.ledger.base import BATCH_OPERATIONS_MAX, Decide, Issue, Ledger, PendingTotals
 from openusher.model.attempt import AttemptRequest, Decision
 from openusher.model.block import Horizon, attempt_of
 from openusher.model.search import AttemptFilter, GroupBy
@@ -129,6 +129,18 @@ def several_filters(number: int) -> Iterator[dict[str, Any]]:
         yield merged
 
 
+def by_name(found: PendingTotals) -> dict[tuple[str, str, str], int]:
+    return {(app, video, reason): attempts for app, video, reason, attempts in found.totals}
+
+
+async def test_no_more_totals_are_given_than_asked_for(ledger: Ledger) -> None:
+    rows = oracle.totals(row for row in await fill(ledger) if row["cdn"] == 1)
+    found = by_name(await ledger.totals_pending(1, AttemptFilter(), most=5))
+
+    assert found == {named: rows[named] for named in found}
+    assert (len(rows) > 5, len(found)) == (True, 5)
+
+
 @pytest.mark.parametrize("cdn", [1, 2, 3])
 async def test_every_filter_finds_what_a_plain_list_finds(ledger: Ledger, cdn: int, promise: Promise) -> None:
     rows = [row for row in await fill(ledger) if row["cdn"] == cdn]
@@ -139,11 +151,13 @@ async def test_every_filter_finds_what_a_plain_list_finds(ledger: Ledger, cdn: i
         counted = await ledger.count_pending(cdn, wanted)
         listed = await ledger.newest_pending(cdn, wanted, limit=7)
         behind = await ledger.newest_pending(cdn, wanted, seek=3, limit=4)
+        totals = await ledger.totals_pending(cdn, wanted, most=1_000)
 
         assert (counted.count, counted.horizon) == (len(expected), Horizon(upto=0)), search
         assert [row(attempt) for attempt in listed.attempts] == expected[:7], search
         assert listed.matching == (len(expected) if len(expected) < 7 else None), search
         assert [row(attempt) for attempt in behind.attempts] == expected[3:7], search
+        assert by_name(totals) == oracle.totals(expected), search
         hits += bool(expected)
         asked += 1
     # The filters are worth asking: many find something, and account 3 has nothing to be found.
@@ -259,7 +273,11 @@ async def test_what_was_shipped_is_counted_while_all_that_is_meant_is_held(ledge
     await ledger.commit_batch([Decide(request(1, video="v7"))], now_ms=NOON_MS)
 
     async def counted(after_id: int | None) -> tuple[int, int, int]:
-        found = await ledger.count_pending(1, AttemptFilter(after_id=after_id), held=True)
+        search = AttemptFilter(after_id=after_id)
+        found = await ledger.count_pending(1, search, held=True)
+        totals = await ledger.totals_pending(1, search, most=10)
+        assert (found.after_id, found.last_id, found.horizon) == (totals.after_id, totals.last_id, totals.horizon)
+        assert found.count == sum(by_name(totals).values())
         return found.count, found.after_id, found.last_id
 
     assert [await counted(after_id) for after_id in (None, 0, 2, 6, 7)] == [

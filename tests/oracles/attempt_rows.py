@@ -110,6 +110,11 @@ _GROUP: dict[str, Callable[[Row], str | int]] = {
 }
 
 
+def totals(rows: Iterable[Row]) -> dict[tuple[str, str, str], int]:
+    """How many there are of each app, video and reason."""
+    return dict(Counter((row["app"], row["video"], row["reason"]) for row in rows))
+
+
 def groups(rows: Iterable[Row], by: str) -> list[tuple[str | int, int]]:
     """Value and count, largest first; ties by number, or by the bytes of the text."""
     counts = Counter(_GROUP[by](row) for row in rows)

@@ -18,7 +18,7 @@ import msgspec
 from openusher.model.attempt import Attempt
 from openusher.model.block import COLUMNS as COLUMNS
 from openusher.model.block import Block, Horizon
-from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue
+from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, Total
 
 # The rows of a block, or the file that holds them.
 Rows = bytes | Path
@@ -160,6 +160,10 @@ class AttemptLog(Protocol):
         self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
     ) -> dict[GroupValue, int]:
         """How many attempts each group of `values` has; those the log has none of are left out."""
+        ...
+
+    async def totals(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, most: int) -> list[Total]:
+        """How many matching attempts there are, by app, video and reason, in no order; `most` of these at the most."""
         ...
 
     async def newest(

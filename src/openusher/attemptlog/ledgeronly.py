@@ -9,7 +9,7 @@ from openusher.attemptlog.withoutcopies import WithoutCopies
 from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
 from openusher.model.block import Block, Horizon
-from openusher.model.search import AttemptFilter, GroupBy, GroupValue
+from openusher.model.search import AttemptFilter, GroupBy, GroupValue, Total
 
 
 class LedgerOnlyLog(WithoutCopies):
@@ -67,6 +67,9 @@ class LedgerOnlyLog(WithoutCopies):
         self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
     ) -> dict[GroupValue, int]:
         return {}
+
+    async def totals(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, most: int) -> list[Total]:
+        return []
 
     async def newest(
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int

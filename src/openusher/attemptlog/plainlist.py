@@ -13,7 +13,7 @@ from openusher.attemptlog.withoutcopies import WithoutCopies
 from openusher.model.anonymity import anonymised, is_finer
 from openusher.model.attempt import Attempt, user_of
 from openusher.model.block import Block, Horizon, attempt_of, row_of
-from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
+from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, Total, in_order
 
 _TABLE = "attempts"
 _NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
@@ -94,6 +94,10 @@ class PlainListLog(WithoutCopies):
     ) -> dict[GroupValue, int]:
         counts = self._counts(cdn, search, by, horizon)
         return {value: counts[value] for value in values if value in counts}
+
+    async def totals(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, most: int) -> list[Total]:
+        counts = Counter((each.app, each.video, str(each.reason)) for each in self._matching(cdn, search, horizon))
+        return [Total(*named, count) for named, count in counts.items()][:most]
 
     async def newest(
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int

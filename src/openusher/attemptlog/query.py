@@ -140,6 +140,16 @@ def counts_of_query(
     return Query(text, where.params)
 
 
+def totals_query(cdn: int, search: AttemptFilter, horizon: Horizon, *, most: int) -> Query:
+    """Rows of app, video, reason and count."""
+    where = _where(cdn, search, horizon)
+    limit = where.bind(most, "UInt64")
+    text = f"""
+        SELECT app, video, reason, count() FROM {ATTEMPTS} WHERE {where.text()} GROUP BY app, video, reason
+        LIMIT {limit}"""
+    return Query(text, where.params)
+
+
 def newest_query(
     cdn: int, search: AttemptFilter, horizon: Horizon, *, above_block: int, seek: int, limit: int
 ) -> Query:

@@ -27,7 +27,7 @@ from openusher.model.attempt import Attempt
 from openusher.model.block import Block, Horizon
 from openusher.model.discreet import Discreet
 from openusher.model.limits import INTEGER_MAX
-from openusher.model.search import AttemptFilter, Group, GroupBy
+from openusher.model.search import AttemptFilter, Group, GroupBy, Total
 from openusher.model.session import FoundSessions
 from openusher.model.ticket import Ticket, TicketFilter
 from openusher.tally import BATCH_BOUNDS, COMMIT_BOUNDS_S, Distribution
@@ -64,6 +64,16 @@ class PendingGroups(msgspec.Struct, frozen=True, kw_only=True):
     group_count: int
     attempts: int
     horizon: Horizon
+
+
+class PendingTotals(msgspec.Struct, frozen=True):
+    """The totals of matching attempts behind `after_id`, which the log does not have to count; the rest is as in
+    `PendingCount`."""
+
+    totals: list[Total]
+    horizon: Horizon
+    after_id: int
+    last_id: int
 
 
 class PendingAttempts(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +192,10 @@ class Ledger(Protocol):
     async def group_pending(
         self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None
     ) -> PendingGroups: ...
+
+    async def totals_pending(self, cdn: int, search: AttemptFilter, *, most: int) -> PendingTotals:
+        """As `count_pending` with `held`, by app, video and reason, in no order; `most` of these at the most."""
+        ...
 
     async def newest_pending(
         self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int

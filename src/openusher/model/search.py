@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -53,8 +54,8 @@ class AttemptFilter(Discreet, frozen=True, kw_only=True):
                 self.key is None or attempt.key == self.key,
                 self.password is None or attempt.password == self.password,
                 self.user is None or user_of(attempt.password) == self.user,
-                self.app is None or _is_named(attempt.app, self.app),
-                self.video is None or _is_named(attempt.video, self.video),
+                self.app is None or is_named(attempt.app, self.app),
+                self.video is None or is_named(attempt.video, self.video),
                 self.ip is None or self.ip.holds(attempt.ip),
                 self.accepted is None or (attempt.reason == "") == self.accepted,
                 self.reason is None or attempt.reason == self.reason,
@@ -67,13 +68,23 @@ class AttemptFilter(Discreet, frozen=True, kw_only=True):
         )
 
 
-def _is_named(name: str, wanted: str | Pattern) -> bool:
+def is_named(name: str, wanted: str | Pattern) -> bool:
+    """Whether an app or a video of this name is meant."""
     return wanted.matches(name) if isinstance(wanted, Pattern) else name == wanted
 
 
 # How a group's value is held until it is shown: addresses as numbers, success 1 or 0, hour and day as unix seconds of
 # their start, the rest as text. Both stores order values the same way: numbers by size, texts by their bytes.
 GroupValue = str | int
+
+
+class Total(NamedTuple):
+    """How many attempts there are of one app, video and reason."""
+
+    app: str
+    video: str
+    reason: str
+    attempts: int
 
 
 class Group(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from openusher.ledger.base import (
     PendingCount,
     PendingGroups,
     PendingRows,
+    PendingTotals,
 )
 from openusher.model.account import Account, ApiKey, Edge, Secret
 from openusher.model.block import Block
@@ -42,6 +43,10 @@ class LedgerCalls(ABC):
 
     async def group_pending(self, cdn: int, search: AttemptFilter, by: GroupBy, *, top: int | None) -> PendingGroups:
         found: PendingGroups = await self._ask("group_pending", cdn=cdn, search=search, by=by, top=top)
+        return found
+
+    async def totals_pending(self, cdn: int, search: AttemptFilter, *, most: int) -> PendingTotals:
+        found: PendingTotals = await self._ask("totals_pending", cdn=cdn, search=search, most=most)
         return found
 
     async def newest_pending(self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int) -> PendingAttempts:

@@ -24,6 +24,7 @@ from openusher.ledger.base import (
     PendingCount,
     PendingGroups,
     PendingRows,
+    PendingTotals,
 )
 from openusher.ledger.sqlite import blocks, imports, indexes, retention, store, tickets
 from openusher.ledger.sqlite import search as searching
@@ -135,6 +136,12 @@ class SqliteLedger:
         indexed = self._writer.is_indexed
         return await self._readers.search(
             cdn, lambda connection: searching.group_pending(connection, cdn, search, by, top=top, indexed=indexed)
+        )
+
+    async def totals_pending(self, cdn: int, search: AttemptFilter, *, most: int) -> PendingTotals:
+        indexed = self._writer.is_indexed
+        return await self._readers.search(
+            cdn, lambda connection: searching.totals_pending(connection, cdn, search, most=most, indexed=indexed)
         )
 
     async def newest_pending(self, cdn: int, search: AttemptFilter, *, seek: int = 0, limit: int) -> PendingAttempts:

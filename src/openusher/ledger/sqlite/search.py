@@ -14,14 +14,14 @@ from typing import Any
 import apsw
 import msgspec
 
-from openusher.ledger.base import PendingAttempts, PendingCount, PendingGroups, PendingRows
+from openusher.ledger.base import PendingAttempts, PendingCount, PendingGroups, PendingRows, PendingTotals
 from openusher.ledger.sqlite.retention import IS_ANONYMISED, SHOWN_IP, SHOWN_ROW
 from openusher.model.address import NOT_SAID, Net
 from openusher.model.anonymity import is_finer
 from openusher.model.attempt import user_of
 from openusher.model.block import Horizon, attempt_of
 from openusher.model.pattern import Pattern
-from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
+from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, Total, in_order
 
 # GLOB compares a piece anew at each place of a name, so a long one could take milliseconds of a name made for it.
 _GLOB_PIECE_MAX = 64
@@ -88,11 +88,28 @@ def count_pending(
     source = _source(search, indexed=indexed)
     with connection:
         after_id, last_id, held_after, horizon = _horizon(connection)
-        if held and search.after_id is not None and search.after_id >= held_after:
-            after_id = min(after_id, search.after_id)
+        if held:
+            after_id = _held_behind(after_id, held_after, search)
         behind = _behind(after_id, search)
         count = _one(connection, f"SELECT count(*) FROM {source} WHERE {where}", (*values, behind))
     return PendingCount(count=int(count), horizon=horizon, after_id=after_id, last_id=last_id)
+
+
+def totals_pending(
+    connection: apsw.Connection, cdn: int, search: AttemptFilter, *, most: int, indexed: bool
+) -> PendingTotals:
+    where, values = _where(cdn, search, indexed=indexed)
+    statement = f"""
+    SELECT json_group_array(json_array(app, video, reason, n)) FROM (
+      SELECT app, video, reason, count(*) AS n FROM {_source(search, indexed=indexed)} WHERE {where}
+      GROUP BY app, video, reason LIMIT ?)
+    """
+    with connection:
+        after_id, last_id, held_after, horizon = _horizon(connection)
+        after_id = _held_behind(after_id, held_after, search)
+        answer = _one(connection, statement, (*values, _behind(after_id, search), most))
+    totals = msgspec.json.decode(answer, type=list[Total])
+    return PendingTotals(totals=totals, horizon=horizon, after_id=after_id, last_id=last_id)
 
 
 def group_pending(
@@ -191,6 +208,14 @@ def _horizon(connection: apsw.Connection) -> tuple[int, int, int, Horizon]:
     but = [number for number in msgspec.json.decode(unshipped, type=list[int]) if number <= upto]
     horizon = Horizon(upto=upto, but=tuple(but), from_ms=from_ms, anonymised_before_ms=anonymised_before_ms)
     return after_id, last_id, held_after, horizon
+
+
+def _held_behind(after_id: int, held_after: int, search: AttemptFilter) -> int:
+    """The id behind which to look here: further back than where attempts begin to pend, where all is still here that
+    `search` means."""
+    if search.after_id is None or search.after_id < held_after:
+        return after_id
+    return min(after_id, search.after_id)
 
 
 def _behind(after_id: int, search: AttemptFilter) -> int:
