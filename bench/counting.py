@@ -22,8 +22,8 @@ Parameters = dict[str, str | int]
 
 PATH = "/stable/"
 HEADERS = {"content-type": "application/x-www-form-urlencoded"}
-# Flags of a node that keeps no counts: a question asked again costs what it cost the first time.
-COUNTED_ANEW = ("--kept-counts", "0")
+# Flags of a node that keeps neither counts nor totals: a question asked again costs what it cost the first time.
+COUNTED_ANEW = ("--kept-counts", "0", "--kept-totals-bytes-max", "0")
 # Of the seconds that are measured, for how long commands are sent before.
 WARMUP = 0.25
 _QUESTIONS = 200

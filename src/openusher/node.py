@@ -133,6 +133,7 @@ def _assemble(settings: Settings, folder: DataFolder, ledger: Ledger, attempt_lo
         ages=Ages(keep_days=settings.keep_days, anonymise_days=settings.anonymise_days),
         on_reap=seams.on_reap,
         kept_counts=settings.kept_counts,
+        kept_totals_bytes_max=settings.kept_totals_bytes_max,
     )
     usher.staging = Staging(ledger, attempt_log, shipper, data=settings.data, free_bytes_min=settings.free_bytes_min)
     return usher

@@ -14,12 +14,14 @@ import msgspec
 from openusher.attemptlog.base import AttemptLog, GroupedLog
 from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable, StoreError
 from openusher.keptcounts import KeptCounts
+from openusher.kepttotals import KeptTotals
 from openusher.ledger.base import Ledger, PendingGroups
 from openusher.model.attempt import Attempt
 from openusher.model.block import Horizon
-from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, in_order
+from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, Total, in_order
 from openusher.shipper import Shipper
 from openusher.tally import SEARCH_BOUNDS_S, Distribution
+from openusher.totals import largest
 
 T = TypeVar("T")
 
@@ -45,12 +47,25 @@ class SearchKind(StrEnum):
 
 class Searching:
     """Asks ledger and log as one. A question waits up to `wait_s_max` for a log process that restarts, or is verified,
-    rather than fail. The counts of `kept_counts` questions are kept; 0: none."""
+    rather than fail. The counts of `kept_counts` questions are kept, and totals in `kept_totals_bytes_max`; 0: none."""
 
     def __init__(
-        self, ledger: Ledger, attempt_log: AttemptLog, shipper: Shipper, *, wait_s_max: float, kept_counts: int
+        self,
+        ledger: Ledger,
+        attempt_log: AttemptLog,
+        shipper: Shipper,
+        *,
+        wait_s_max: float,
+        kept_counts: int,
+        kept_totals_bytes_max: int,
     ) -> None:
         self._kept = KeptCounts(kept_counts)
+        # Without a log, the first reading would keep the ledger's readers from all others' questions for too long.
+        self._totals = KeptTotals(
+            kept_totals_bytes_max if attempt_log.ships else 0,
+            in_ledger=lambda cdn, search, most: ledger.totals_pending(cdn, search, most=most),
+            in_log=self._totals_in_log,
+        )
         self._ledger = ledger
         self._log = attempt_log
         self._shipper = shipper
@@ -77,15 +92,16 @@ class Searching:
                 cdn,
                 search,
                 in_ledger=lambda search: self._ledger.count_pending(cdn, search, held=True),
-                in_log=lambda search, horizon: self._count_in_log(cdn, search, horizon),
+                in_log=lambda search, horizon: self.from_log(
+                    horizon, lambda: self._log.count(cdn, search, horizon), empty=0
+                ),
+                in_totals=lambda: self._totals.count(cdn, search),
             )
 
-    async def _count_in_log(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
-        async def ask() -> int:
-            # Asked for nothing, a log that is at fault still stops every count.
-            return 0 if horizon.behind == horizon.upto else await self._log.count(cdn, search, horizon)
-
-        return await self.from_log(horizon, ask, empty=0)
+    async def _totals_in_log(self, cdn: int, search: AttemptFilter, horizon: Horizon, most: int) -> list[Total]:
+        return await self.from_log(
+            horizon, lambda: self._log.totals(cdn, search, horizon, most=most), empty=list[Total]()
+        )
 
     async def group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int = 0, limit: int) -> Grouped:
         """Count matching attempts by group and return `limit` groups behind the first `seek`; raises as a count."""
@@ -95,6 +111,8 @@ class Searching:
     async def _group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int, limit: int) -> Grouped:
         # One reading of each gives groups and sum, so that all groups add up to the count while attempts arrive.
         top = seek + limit
+        if (counts := await self._totals.groups(cdn, search, by)) is not None:
+            return Grouped((await largest(counts, top))[seek:], len(counts), counts.total())
         pending = await self._ledger.group_pending(cdn, search, by, top=None if self._log.ships else top)
         horizon = pending.horizon
         in_log = await self.from_log(
@@ -179,7 +197,8 @@ class Searching:
                 async with asyncio.timeout(deadline - time.monotonic()):
                     await self._shipper.be_verified()
                 start = self._log.starts
-                answer = await ask()
+                # Asked for nothing, a log that is at fault still stops every count.
+                answer = empty if horizon.behind == horizon.upto else await ask()
                 if self._log.starts == start:
                     return answer
             except TimeoutError:

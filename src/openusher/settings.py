@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from openusher.keptcounts import KEPT_COUNTS
+from openusher.kepttotals import KEPT_TOTALS_BYTES
 from openusher.model.limits import TIMESTAMP_WINDOW_S_MAX
 
 
@@ -94,6 +95,11 @@ class Settings(BaseSettings):
         ge=0,
         le=1_000_000,
         description="Keep the counts of so many questions: asked again, one counts only what came since; 0 keeps none.",
+    )
+    kept_totals_bytes_max: int = Field(
+        default=KEPT_TOTALS_BYTES,
+        ge=0,
+        description="Memory for accounts' totals, which answer counts by app, video, success and reason; 0 keeps none.",
     )
     keep_days: int = Field(
         default=0,

@@ -25,6 +25,7 @@ from openusher.exporting import Exporting
 from openusher.gate import Gate, GateTally
 from openusher.importing import Importing
 from openusher.keptcounts import KEPT_COUNTS
+from openusher.kepttotals import KEPT_TOTALS_BYTES
 from openusher.ledger.base import Issue, Ledger, LedgerStats, LedgerTally, PayKicks, Revoke, SeeSessions
 from openusher.livesession import Live
 from openusher.logs import event_log
@@ -72,6 +73,7 @@ class Usher(Tenants):
         session_limits: SessionLimits = SESSION_LIMITS,
         count_wait_s_max: float = COUNT_WAIT_S_MAX,
         kept_counts: int = KEPT_COUNTS,
+        kept_totals_bytes_max: int = KEPT_TOTALS_BYTES,
         ages: Ages = Ages(),  # noqa: B008
         on_reap: Callable[[ReapStep], None] = lambda step: None,
     ) -> None:
@@ -81,7 +83,14 @@ class Usher(Tenants):
         self.shipper = shipper
         self._wall_ms = wall_ms
         self._count_wait_s_max = count_wait_s_max
-        self.searching = Searching(ledger, attempt_log, shipper, wait_s_max=count_wait_s_max, kept_counts=kept_counts)
+        self.searching = Searching(
+            ledger,
+            attempt_log,
+            shipper,
+            wait_s_max=count_wait_s_max,
+            kept_counts=kept_counts,
+            kept_totals_bytes_max=kept_totals_bytes_max,
+        )
         self.tailing = Tailing(gate)
         self.exporting = Exporting(ledger, attempt_log, self.searching)
         self.reaper = Reaper(

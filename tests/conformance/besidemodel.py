@@ -37,6 +37,7 @@ from tests.conformance import drawn
 from tests.conformance.asking import NOON_MS, attempt_filter, request, ticket
 from tests.conformance.drawn import CDNS, Asked, Asker, Operation
 from tests.conformance.looks import Look, Seen, at_model, at_usher
+from tests.oracles import attempt_rows
 from tests.oracles.usher_model import Model
 
 T = TypeVar("T")
@@ -81,7 +82,13 @@ class UsherBesideModel(RuleBasedStateMachine):
         return self.runner.run(work)
 
     async def start(
-        self, attempt_log: AttemptLog, *, rows_min: int = 1, ships: bool = True, kept_counts: int = 10
+        self,
+        attempt_log: AttemptLog,
+        *,
+        rows_min: int = 1,
+        ships: bool = True,
+        kept_counts: int = 10,
+        kept_totals: int = 10**6,
     ) -> None:
         ledger = await SqliteLedger.open(self.folder / "ledger.db", indexed=self.indexed)
         await attempt_log.start()
@@ -94,7 +101,15 @@ class UsherBesideModel(RuleBasedStateMachine):
             wall_ms=lambda: self.wall_ms,
             on_step=self.on_step,
         )
-        self.usher = Usher(ledger, attempt_log, gate, shipper, wall_ms=lambda: self.wall_ms, kept_counts=kept_counts)
+        self.usher = Usher(
+            ledger,
+            attempt_log,
+            gate,
+            shipper,
+            wall_ms=lambda: self.wall_ms,
+            kept_counts=kept_counts,
+            kept_totals_bytes_max=kept_totals,
+        )
         await self.usher.start(ships=ships)
 
     def on_step(self, step: Step) -> None:
@@ -104,9 +119,9 @@ class UsherBesideModel(RuleBasedStateMachine):
         if step is Step.SHIPPED and task is not None and task.get_name() == "shipper":
             type(self).shipped_by_itself += 1
 
-    @initialize(rows_min=drawn.ships_from, kept_counts=drawn.kept_counts)
-    def begin(self, rows_min: int, kept_counts: int) -> None:
-        self.run(self.start(self.make_log(), rows_min=rows_min, kept_counts=kept_counts))
+    @initialize(rows_min=drawn.ships_from, kept_counts=drawn.kept_counts, kept_totals=drawn.kept_totals)
+    def begin(self, rows_min: int, kept_counts: int, kept_totals: int) -> None:
+        self.run(self.start(self.make_log(), rows_min=rows_min, kept_counts=kept_counts, kept_totals=kept_totals))
         for cdn in CDNS:
             self.run(self.usher.create_account(f"account {cdn}", cdn=cdn))
             for key, ip, uses in (("k", "0.0.0.0/0", 0), ("few", "auto/24|auto", 3)):
@@ -334,9 +349,11 @@ class UsherBesideModel(RuleBasedStateMachine):
     @invariant()
     def tickets_and_totals_are_the_models(self) -> None:
         tickets = {(cdn, key): kept for cdn in CDNS for key, kept in self.model.tickets[cdn].items()}
-        totals, found = self.run(self.totals_and_tickets(list(tickets)))
+        totals, grouped, found = self.run(self.totals_and_tickets(list(tickets)))
 
-        assert totals == [len(self.model.found(cdn, {})) for cdn in CDNS]
+        for cdn, total, groups in zip(CDNS, totals, grouped, strict=True):
+            rows = self.model.found(cdn, {})
+            assert (len(rows), attempt_rows.groups(rows, "reason")) == (total, groups)
         for (asked, kept), seen in zip(tickets.items(), found, strict=True):
             assert (seen.active, seen.ip, seen.uses_taken, seen.used_s) == (
                 kept["active"],
@@ -345,10 +362,16 @@ class UsherBesideModel(RuleBasedStateMachine):
                 self.model.used_s[asked],
             )
 
-    async def totals_and_tickets(self, tickets: list[tuple[int, str]]) -> tuple[list[int], list[Ticket]]:
-        counting = asyncio.gather(*[self.usher.searching.count(cdn, attempt_filter({})) for cdn in CDNS])
+    async def totals_and_tickets(
+        self, tickets: list[tuple[int, str]]
+    ) -> tuple[list[int], list[list[tuple[str | int, int]]], list[Ticket]]:
+        """Groups by reason are worked out from totals that are kept, where any are."""
+        searching, everything = self.usher.searching, attempt_filter({})
+        counting = asyncio.gather(*[searching.count(cdn, everything) for cdn in CDNS])
+        grouping = asyncio.gather(*[searching.group(cdn, everything, GroupBy.REASON, limit=100) for cdn in CDNS])
         reading = asyncio.gather(*[self.usher.ticket(cdn, key) for cdn, key in tickets])
-        return await counting, await reading
+        groups = [[(group.value, group.count) for group in found.groups] for found in await grouping]
+        return await counting, groups, await reading
 
     def teardown(self) -> None:
         try:

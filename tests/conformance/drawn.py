@@ -95,6 +95,8 @@ ages_ms = st.sampled_from([3_600_000, 1, 60_000, 0, 7_200_000, 31 * 86_400_000, 
 ships_from = st.sampled_from([3, 10, 100_000])
 # Of how many questions the counts are kept: of all, of too few for a look and the totals beside it, of none.
 kept_counts = st.sampled_from([1_000, 1_000, 2, 0])
+# How much room there is for totals: enough, for those of some and for a while, none.
+kept_totals = st.sampled_from([10**6, 10**6, 8_000, 0])
 
 
 class Asker:

@@ -12,11 +12,11 @@ import pytest
 from openusher.attemptlog.plainlist import PlainListLog
 from openusher.errors import CountUnavailable, LogDamaged
 from openusher.gate import Gate
-from openusher.keptcounts import Kept
 from openusher.ledger.base import PendingCount
 from openusher.ledger.sqlite import SqliteLedger
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter
+from openusher.settled import Settled
 from openusher.shipper import Shipper
 from openusher.usher import Usher
 from tests.conformance.asking import NOON_MS, attempt_filter, request
@@ -237,6 +237,6 @@ async def test_a_log_at_fault_stops_a_count_that_needs_nothing_of_it(site: Site)
 
 def test_blocks_behind_one_that_was_under_way_may_hold_what_came_since() -> None:
     pending = PendingCount(count=2, horizon=Horizon(upto=9, but=(6, 8)), after_id=50, last_id=70)
-    kept = Kept.of(12, pending)
+    settled = Settled.by(pending)
 
-    assert (kept.count, kept.last_id, kept.last_block) == (12, 70, 5)
+    assert (settled.last_id, settled.last_block) == (70, 5)

@@ -1,7 +1,8 @@
 """What an answer costs, in calls of functions: it does not vary with the machine, and a change that doubles it shows.
 
 How many statements a batch takes and how many syncs a commit is guarded beside the ledger (conformance/test_ledger.py,
-crash/test_power_loss.py); how many questions a count puts to the log, in test_keptcounts.py.
+crash/test_power_loss.py); how many questions a count puts to the log, in test_keptcounts.py and
+test_kepttotals.py.
 """
 
 from __future__ import annotations
