@@ -5,7 +5,7 @@
 `--answer-early` answers attempts before their commit: the fault that the harness must be able to see.
 `--fail` has the commit of an attempt at the video `unwritten`, `unknown` or `broken` fail so, and no other.
 `--count-s-max` says how long a count may take, and so how soon a log process that hangs is found out.
-`--kept-counts` says how many counts are kept, which a log is then not asked for.
+`--keeps-nothing` has it keep no counts and no totals, for which a log is then not asked.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import cast
 import uvloop
 
 from openusher.errors import CommitUnknown, LedgerUnavailable
+from openusher.keptcounts import KEPT_COUNTS
+from openusher.kepttotals import KEPT_TOTALS_BYTES
 from openusher.ledger.base import Decide, Drawn, Ledger, Outcome
 from openusher.logs import LogForm, log_to_stderr
 from openusher.model.attempt import Decision, Reason
@@ -91,7 +93,7 @@ def main() -> None:
     parser.add_argument("--fail", action="store_true")
     parser.add_argument("--metrics")
     parser.add_argument("--count-s-max", type=float, default=3.0)
-    parser.add_argument("--kept-counts", type=int, default=10_000)
+    parser.add_argument("--keeps-nothing", action="store_true")
     given = parser.parse_args()
     left = given.after
 
@@ -109,7 +111,8 @@ def main() -> None:
         ship_rows=50,
         ship_age_s=0.2,
         count_s_max=given.count_s_max,
-        kept_counts=given.kept_counts,
+        kept_counts=0 if given.keeps_nothing else KEPT_COUNTS,
+        kept_totals_bytes_max=0 if given.keeps_nothing else KEPT_TOTALS_BYTES,
         metrics=given.metrics,
         keep_days=given.keep_days,
         anonymise_days=given.anonymise_days,

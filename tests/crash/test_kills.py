@@ -90,7 +90,7 @@ def _crash_once(data: Path, load: Load, rng: random.Random, number: int) -> list
     else:
         crash = _hang_log
         # Of counts that are kept hardly any needs the log, and one that hangs is found out by who asks it.
-        flags = ("--count-s-max", "1", "--kept-counts", "0")
+        flags = ("--count-s-max", "1", "--keeps-nothing")
     node = Node(data, *flags, command=_NODE).start()
     try:
         load.start(node.url)
