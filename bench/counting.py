@@ -22,8 +22,9 @@ Parameters = dict[str, str | int]
 
 PATH = "/stable/"
 HEADERS = {"content-type": "application/x-www-form-urlencoded"}
-# Flags of a node that keeps neither counts nor totals: a question asked again costs what it cost the first time.
-COUNTED_ANEW = ("--kept-counts", "0", "--kept-totals-bytes-max", "0")
+# Flags of a node that keeps no counts: a question asked again costs what it cost the first time; and no totals either.
+NO_COUNTS_KEPT = ("--kept-counts", "0")
+COUNTED_ANEW = (*NO_COUNTS_KEPT, "--kept-totals-bytes-max", "0")
 # Of the seconds that are measured, for how long commands are sent before.
 WARMUP = 0.25
 _QUESTIONS = 200
