@@ -1,6 +1,7 @@
 """A look at an account's attempts, as Usher shows them and as the model does: count, list and groups of one search.
 
-The count is asked twice, so that once at the least it goes on from one that is kept; the groups' sum never does.
+The count is asked twice, so that once at the least it goes on from one that is kept; the groups' sum is never kept, and
+may be worked out from totals that are.
 """
 
 from __future__ import annotations
