@@ -16,6 +16,8 @@ from openusher.model.block import Block
 _FAULTS_MAX = 50
 
 REPAIR = "stop the node and run usher repair, or restore a backup"
+_BLOCKS_NAMED = 5
+_MADE_ANEW = "it was emptied, and is made anew of the other table while the node runs"
 _NEWER = "the log is newer than the ledger: restore both from one backup"
 
 
@@ -52,7 +54,20 @@ async def find_log_faults(
         passed_over = range(anonymised_upto + 1, stats.anonymised_block + 1)
         compared = [block for block in known if block.number > stats.released_block and block.number not in passed_over]
         faults.extend(await asyncio.to_thread(_in_content, table, compared, held))
+    faults.extend(await _in_derived(ledger, attempt_log, anonymised_upto))
     return faults[:faults_max]
+
+
+async def _in_derived(ledger: Ledger, attempt_log: AttemptLog, anonymised_upto: int) -> list[LogFault]:
+    released = (await ledger.stats()).released_block
+    wrong = await attempt_log.wrongly_derived(released=released, anonymised_upto=anonymised_upto)
+    stats = await ledger.stats()
+    passed_over = range(anonymised_upto + 1, stats.anonymised_block + 1)
+    found = [block for block in wrong if block > stats.released_block and block not in passed_over]
+    if not found:
+        return []
+    some = ", ".join(f"{block}" for block in found[:_BLOCKS_NAMED])
+    return [LogFault(f"the log's table by time holds other attempts of block {some}", _MADE_ANEW)]
 
 
 async def _blocks_and_anonymised(ledger: Ledger) -> tuple[list[Block], int]:

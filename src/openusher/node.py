@@ -153,7 +153,10 @@ async def _open_log(settings: Settings, folder: DataFolder, ledger: Ledger) -> A
     from openusher.attemptlog.embedded import open_embedded_log
 
     attempt_log = open_embedded_log(
-        folder.log_folder, memory_bytes_max=settings.log_memory_bytes_max, count_s_max=settings.count_s_max
+        folder.log_folder,
+        memory_bytes_max=settings.log_memory_bytes_max,
+        count_s_max=settings.count_s_max,
+        by_time=settings.log_by_time,
     )
     try:
         await attempt_log.start()

@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         ge=0,
         description="Memory for accounts' totals, which answer counts by app, video, success and reason; 0 keeps none.",
     )
+    log_by_time: bool = Field(
+        default=True,
+        description="Keep attempts in the log once more by time: the last hour is counted ten times as fast, on twice "
+        "the disk.",
+    )
     keep_days: int = Field(
         default=0,
         ge=0,

@@ -12,7 +12,7 @@ from pathlib import Path
 from openusher.attemptlog.base import AttemptLog, Held, Rows
 from openusher.consistency import find_row_faults
 from openusher.errors import CountUnavailable, LogDamaged, LogUnavailable, StoreError
-from openusher.ledger.base import Ledger
+from openusher.ledger.base import Ledger, LedgerStats
 from openusher.logs import event_log
 from openusher.model.block import BLOCK_ROWS_MAX, Block
 from openusher.model.limits import INTEGER_MAX
@@ -36,6 +36,7 @@ class Step(StrEnum):
     READ = "read"
     INSERTED = "inserted"
     VERIFIED = "verified"
+    DERIVED = "derived"
     SHIPPED = "shipped"
     DELETED = "deleted"
 
@@ -142,7 +143,10 @@ class Shipper:
         while True:
             try:
                 await self.be_verified()
-                if await self._is_due():
+                stats = await self._ledger.stats()
+                async with self._shipping:
+                    await self._derive(stats.shipped_block, released=stats.released_block)
+                if self._is_due(stats):
                     await self.ship_next()
                 else:
                     if time.monotonic() >= self._last_goes_at:
@@ -157,8 +161,7 @@ class Shipper:
                 await asyncio.sleep(retry_s)
                 retry_s = min(2 * retry_s, _RETRY_S_MAX)
 
-    async def _is_due(self) -> bool:
-        stats = await self._ledger.stats()
+    def _is_due(self, stats: LedgerStats) -> bool:
         if stats.last_block > stats.shipped_block or stats.pending >= self._rows_min:
             return True
         oldest = stats.oldest_pending_ms
@@ -205,6 +208,8 @@ class Shipper:
             if not await self._holds(block, table):
                 raise LogUnavailable(f"table {table} took block {block.number} but does not show it")
         self._on_step(Step.VERIFIED)
+        await self._derive(block.number, released=(await self._ledger.stats()).released_block)
+        self._on_step(Step.DERIVED)
         if self._rows_file is not None:
             await asyncio.to_thread(self._rows_file.unlink, missing_ok=True)
         await self._ledger.mark_shipped(block)
@@ -215,6 +220,13 @@ class Shipper:
         self._last_goes_at = time.monotonic() + _LAST_BLOCK_STAYS_S
         await self._delete_shipped(upto=block.first_id - 1)
         self._on_step(Step.DELETED)
+
+    async def _derive(self, upto: int, *, released: int) -> None:
+        """While nothing else changes the log. Where it fails, answers take longer, and it is tried again."""
+        try:
+            await self._log.derive(upto, released=released)
+        except StoreError as error:
+            log.warning("log.not_derived", upto=upto, error=error)
 
     async def _read(self, block: Block) -> Rows:
         if self._rows_file is None:

@@ -40,8 +40,8 @@ from tests.oracles.attempt_rows import Filter, Row
 T = TypeVar("T")
 
 
-def _embedded(folder: Path) -> AttemptLog:
-    return open_embedded_log(folder, memory_bytes_max=1_500_000_000, count_s_max=30)
+def _embedded(folder: Path, *, by_time: bool = True) -> AttemptLog:
+    return open_embedded_log(folder, memory_bytes_max=1_500_000_000, count_s_max=30, by_time=by_time)
 
 
 # name -> how to open one on a folder of its own
@@ -49,9 +49,10 @@ KINDS: dict[str, Callable[[Path], AttemptLog]] = {
     "ledger only": lambda folder: LedgerOnlyLog(),
     "plain list": lambda folder: PlainListLog(),
     "chdb": _embedded,
+    "chdb without a table by time": lambda folder: _embedded(folder, by_time=False),
 }
 # Those that keep their rows when they are closed.
-DURABLE = ("chdb",)
+DURABLE = ("chdb", "chdb without a table by time")
 
 
 class Running:
@@ -71,6 +72,7 @@ class Running:
         self._file.write_bytes(content)
         for table in self.run(self._tables()):
             self.run(self.log.insert(block, self._file if number % 2 else content, table=table))
+        self.run(self.log.derive(number, released=0))
         return block
 
     async def _tables(self) -> list[str]:

@@ -63,6 +63,7 @@ class Filled:
     async def insert(self, number: int) -> None:
         rows = rows_of(number)
         await self.log.insert(block_of(number, rows), oracle.block_bytes(rows), table=self.table)
+        await self.log.derive(number, released=0)
 
     def last_block_before(self, at_ms: int) -> int:
         return self.run(self.log.last_block_before(at_ms, table=self.table))

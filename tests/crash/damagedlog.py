@@ -129,7 +129,8 @@ def changed(where: str) -> str:
 
 
 def parts(data: Path) -> list[Path]:
-    return sorted({found.parent for found in (data / "log").glob("chdb/store/*/*/*/checksums.txt")})
+    """Those of the table of attempts; the one by time names its months otherwise."""
+    return sorted({found.parent for found in (data / "log").glob("chdb/store/*/*/??????_*/checksums.txt")})
 
 
 def flip(file: Path) -> None:

@@ -21,7 +21,7 @@ from tests.sevuclient import Account, Connection
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(1800)]
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "25"))
-_STEPS = ("assigned", "read", "inserted", "verified", "shipped", "deleted")
+_STEPS = ("assigned", "read", "inserted", "verified", "derived", "shipped", "deleted")
 _NODE = ("-m", "tests.crash.crashnode")
 # A round's load is ended by its kill; this only bounds one whose step is never reached, or whose log process is not
 # replaced. One that hangs is found out after 4 s.

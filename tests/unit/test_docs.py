@@ -244,7 +244,8 @@ def test_every_setting_has_its_flag_sentence_and_default_in_the_help_of_serve() 
 
     for name, field in operator_settings().items():
         default = "" if field.default is None else f"; default: {field.default}"
-        assert f"--{name.replace('_', '-')} <" in text
+        flag = name.replace("_", "-")
+        assert (f"--{flag} / --no-{flag} " if field.annotation is bool else f"--{flag} <") in text
         assert f"{field.description} [env var: USHER_{name.upper()}{default}]" in text
 
 

@@ -150,6 +150,17 @@ class AttemptLog(Protocol):
         """
         ...
 
+    async def derive(self, upto: int, *, released: int) -> None:
+        """Make of the blocks behind `released` up to `upto` what lets the log answer sooner, where it has such a thing;
+        no answer depends on it. The caller has seen that the log holds these blocks, and inserts, removes and
+        anonymises none meanwhile."""
+        ...
+
+    async def wrongly_derived(self, *, released: int, anonymised_upto: int) -> Sequence[int]:
+        """The blocks behind `released` of which that says something else than the tables blocks go into, and which is
+        therefore made anew; for checks, since it reads everything."""
+        ...
+
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int: ...
 
     async def groups(

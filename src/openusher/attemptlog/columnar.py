@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Rows, Span
+from openusher.attemptlog.bytime import ByTime, is_about_time
 from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.attemptlog.query import (
     TEXT_BYTES,
@@ -27,21 +28,20 @@ from openusher.attemptlog.query import (
     sizes_query,
     totals_query,
 )
+from openusher.attemptlog.rewriting import Rewriting
 from openusher.attemptlog.schema import (
+    BY_TIME,
     DATABASE,
-    IS_PLAIN,
     TABLES,
     THREADS,
-    anonymise_statement,
     check_statement,
     create_statements,
     insert_statement,
-    remove_statement,
     settings_clause,
     tune_statement,
 )
 from openusher.attemptlog.withoutcopies import WithoutCopies
-from openusher.errors import LogUnavailable, StoreError
+from openusher.errors import LogDamaged, LogUnavailable, StoreError
 from openusher.model.attempt import Attempt
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon, attempt_of
 from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, Total
@@ -65,6 +65,7 @@ _SPAN_THREADS = 1
 # the answer.
 NEWEST_BLOCKS = 16
 
+_row = msgspec.json.Decoder(list[Any])
 _total = msgspec.json.Decoder(Total)
 _NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
 
@@ -100,19 +101,6 @@ FROM {DATABASE}.{{table}}"""
 
 _MADE = f"SELECT engine_full FROM system.tables WHERE database = '{DATABASE}' AND name = {{table:String}}"
 
-_PARTITIONS = f"""
-SELECT _partition_id, max(block), countIf(block <= {{upto:UInt64}}) AS rows FROM {DATABASE}.{{table}}
-GROUP BY _partition_id HAVING rows > 0"""
-
-_REWRITING = f"""
-SELECT 1 FROM system.mutations
-WHERE database = '{DATABASE}' AND table = {{table:String}} AND NOT is_done
-  AND startsWith(command, concat('(', {{how:String}})) LIMIT 1"""
-
-_PLAIN = f"""
-SELECT _partition_id, count() FROM {DATABASE}.{{table}} WHERE block <= {{upto:UInt64}} AND ({IS_PLAIN})
-GROUP BY _partition_id"""
-
 # Thousands of blocks in a row: rows are what costs on the way to Python.
 _ROWS_BY_BLOCK = f"""
 WITH groupArray((block, rows)) AS pairs
@@ -123,10 +111,14 @@ GROUP BY intDiv(block, 4096)"""
 
 class ColumnarLog(WithoutCopies):
     """An `AttemptLog` in the tables of schema.py. A question of a client may run for `count_s_max` seconds;
-    `table_engine` is the only thing that differs between engines."""
+    `table_engine` is the only thing that differs between engines. Without `by_time` there is no table by time."""
 
-    def __init__(self, engine: Engine, *, count_s_max: float, table_engine: str = "MergeTree") -> None:
+    def __init__(
+        self, engine: Engine, *, count_s_max: float, table_engine: str = "MergeTree", by_time: bool = True
+    ) -> None:
         self._engine = engine
+        self._rewriting = Rewriting(engine)
+        self._by_time = ByTime(engine, self._rows_by_block) if by_time else None
         self._seconds_max = {
             Lane.INSERT: _INSERT_S_MAX,
             Lane.COUNT: count_s_max,
@@ -149,7 +141,7 @@ class ColumnarLog(WithoutCopies):
         return self._engine.pid
 
     async def start(self) -> None:
-        texts = create_statements(engine=self._table_engine)
+        texts = create_statements(engine=self._table_engine, by_time=self._by_time is not None)
         await self._engine.start([Statement(text=text, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX) for text in texts])
         # Without it counts only take longer, and the next start tries again.
         with suppress(StoreError):
@@ -188,7 +180,10 @@ class ColumnarLog(WithoutCopies):
         return found
 
     async def rows_by_block(self, *, table: str) -> dict[int, int]:
-        query = Query(_ROWS_BY_BLOCK.format(table=_known(table)), {})
+        return await self._rows_by_block(_known(table))
+
+    async def _rows_by_block(self, table: str) -> dict[int, int]:
+        query = Query(_ROWS_BY_BLOCK.format(table=table), {})
         runs = await self._rows(query, lane=Lane.CHECK, seconds_max=_VERIFY_S_MAX)
         # In a thread: a year of blocks is half a million, and decisions go on.
         return await asyncio.to_thread(_by_number, runs)
@@ -199,60 +194,88 @@ class ColumnarLog(WithoutCopies):
         return int(rows[0][0])
 
     async def remove(self, *, upto: int, table: str) -> int:
-        text = _PARTITIONS.replace("{table}", _known(table))
-        is_rewriting = await self._is_rewriting(table, "DELETE")
-        found = await self._rows(Query(text, {"upto": f"{upto:d}"}), lane=Lane.CHECK)
-        for partition, last_block, _ in found:
-            is_whole = last_block <= upto
-            # One that cannot be done, for want of disk, waits until it can; more of them would not help.
-            if is_whole or not is_rewriting:
-                alteration = remove_statement(upto, table=table, partition=partition, is_whole=is_whole)
-                await self._engine.execute(Statement(text=alteration, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX))
-        return sum(int(rows) for _, _, rows in found)
+        removed = [await self._rewriting.remove(upto, name) for name in self._with_derived(table)]
+        return removed[0]
 
     async def anonymise(self, *, upto: int, table: str) -> int:
-        text = _PLAIN.replace("{table}", _known(table))
-        found = await self._rows(Query(text, {"upto": f"{upto:d}"}), lane=Lane.CHECK)
-        if not await self._is_rewriting(table, "UPDATE"):
-            for partition, _ in found:
-                alteration = anonymise_statement(upto, table=table, partition=partition)
-                await self._engine.execute(Statement(text=alteration, lane=Lane.INSERT, seconds_max=_INSERT_S_MAX))
-        return sum(int(rows) for _, rows in found)
+        written = [await self._rewriting.anonymise(upto, name) for name in self._with_derived(table)]
+        return written[0]
 
-    async def _is_rewriting(self, table: str, how: str) -> bool:
-        """Whether parts are still to be written anew as an earlier statement has said."""
-        query = Query(_REWRITING, {"table": table, "how": how})
-        return bool(await self._rows(query, lane=Lane.CHECK))
+    def _with_derived(self, table: str) -> tuple[str, ...]:
+        return (_known(table),) if self._by_time is None else (_known(table), BY_TIME)
+
+    async def derive(self, upto: int, *, released: int) -> None:
+        if self._by_time is not None:
+            await self._by_time.follow(upto, released=released)
+
+    async def wrongly_derived(self, *, released: int, anonymised_upto: int) -> Sequence[int]:
+        if self._by_time is None:
+            return ()
+        return await self._by_time.differing(behind=released, anonymised_upto=anonymised_upto)
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
-        rows = await self._rows(count_query(cdn, search, horizon), lane=_lane_of(search), cdn=cdn)
+        def query(table: str) -> Query:
+            return count_query(cdn, search, horizon, table=table)
+
+        rows = _row.decode_lines(await self._answered(query, cdn, search, horizon))
         return int(rows[0][0])
 
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
-        rows = await self._rows(groups_query(cdn, search, by, horizon, top=top), lane=_lane_of(search), cdn=cdn)
+        def query(table: str) -> Query:
+            return groups_query(cdn, search, by, horizon, top=top, table=table)
+
+        rows = _row.decode_lines(await self._answered(query, cdn, search, horizon, by))
         groups = [Group(group_value(by, value), count) for value, count, _, _ in rows]
-        total, attempts = rows[0][2:] if rows else (0, 0)
-        return GroupedLog(groups[:top], total, attempts)
+        group_count, attempts = rows[0][2:] if rows else (0, 0)
+        return GroupedLog(groups[:top], group_count, attempts)
 
     async def counts_of(
         self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
     ) -> dict[GroupValue, int]:
+        def query(table: str) -> Query:
+            return counts_of_query(cdn, search, by, horizon, values, table=table)
+
         if not values:
             return {}
-        rows = await self._rows(counts_of_query(cdn, search, by, horizon, values), lane=_lane_of(search), cdn=cdn)
+        rows = _row.decode_lines(await self._answered(query, cdn, search, horizon, by))
         return {group_value(by, value): count for value, count in rows}
 
     async def totals(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, most: int) -> list[Total]:
+        def query(table: str) -> Query:
+            return totals_query(cdn, search, horizon, most=most, table=table)
+
         # Whoever goes on from what he has waits for nobody who reads all.
         is_short = horizon.upto - horizon.behind <= NEWEST_BLOCKS
-        query, lane = totals_query(cdn, search, horizon, most=most), Lane.COUNT if is_short else Lane.SCAN
-        text = await self._engine.text_of(
-            self._statement(query, lane=lane, seconds_max=self._seconds_max[lane], cdn=cdn)
-        )
+        text = await self._answered(query, cdn, search, horizon, lane=Lane.COUNT if is_short else Lane.SCAN)
         totals: list[Total] = []
         async for lines in in_pieces(text.splitlines()):
             totals += map(_total.decode, lines)
         return totals
+
+    async def _answered(
+        self,
+        query: Callable[[str], Query],
+        cdn: int,
+        search: AttemptFilter,
+        horizon: Horizon,
+        by: GroupBy | None = None,
+        *,
+        lane: Lane | None = None,
+    ) -> bytes:
+        """What answers `query`, which is of a table's name, from the table that answers it soonest."""
+        lane = lane or _lane_of(search)
+
+        async def ask(table: str) -> bytes:
+            statement = self._statement(query(table), lane=lane, seconds_max=self._seconds_max[lane], cdn=cdn)
+            return await self._engine.text_of(statement)
+
+        by_time = self._by_time
+        if by_time is not None and is_about_time(search, horizon, by) and by_time.holds(horizon):
+            try:
+                return await ask(BY_TIME)
+            except LogDamaged:
+                by_time.doubt()
+        return await ask(TABLES[0])
 
     async def newest(
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int
@@ -292,6 +315,8 @@ class ColumnarLog(WithoutCopies):
         return
 
     async def close(self) -> None:
+        if self._by_time is not None:
+            await self._by_time.close()
         await self._engine.close()
 
     async def _newest_above(

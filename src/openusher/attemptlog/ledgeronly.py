@@ -57,6 +57,12 @@ class LedgerOnlyLog(WithoutCopies):
     async def anonymise(self, *, upto: int, table: str) -> int:
         return 0
 
+    async def derive(self, upto: int, *, released: int) -> None:
+        return
+
+    async def wrongly_derived(self, *, released: int, anonymised_upto: int) -> Sequence[int]:
+        return ()
+
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return 0
 

@@ -81,6 +81,12 @@ class PlainListLog(WithoutCopies):
             self._blocks[number] = written
         return changed
 
+    async def derive(self, upto: int, *, released: int) -> None:
+        return
+
+    async def wrongly_derived(self, *, released: int, anonymised_upto: int) -> Sequence[int]:
+        return ()
+
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return len(self._matching(cdn, search, horizon))
 

@@ -7,14 +7,17 @@ Figures: chDB 26.9, 2 busy cores, 10 M attempts of one account on 100,000 ticket
 from __future__ import annotations
 
 import math
+import re
 
 from openusher.attemptlog.base import COLUMNS
 from openusher.model.anonymity import DROPPED, IPV4_BITS, IPV6_BITS
 from openusher.model.block import BLOCK_ROWS_MAX, Block
 
 DATABASE = "usher"
-# A block goes into each of these. One is enough: a narrow copy a filter would be one more to fill and read back.
+# A block goes into each of these.
 TABLES = ("attempts",)
+# Made of the first of them by the engine, and thrown away when in doubt; see bytime.py.
+BY_TIME = "attempts_by_time"
 
 # Of a statement.
 THREADS = 2
@@ -58,6 +61,31 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Milli(at_ms, 'UTC'))
 ORDER BY (cdn, key, id)
 SETTINGS {settings}"""
 
+# What is asked about a stretch of time. In the order of time most columns hardly change from row to row: but for keys,
+# users and addresses, which are 17, all are 0.3 bytes an attempt. The parts' names differ from those of the table of
+# attempts, so that a repair, which looks for those wherever they lie, never takes one for the other.
+_BY_TIME_TABLE = """
+CREATE TABLE IF NOT EXISTS {database}.{table}
+(
+    id Int64 CODEC(Delta, LZ4),
+    cdn Int64,
+    at_ms Int64 CODEC(Delta, LZ4),
+    key String,
+    user String,
+    app LowCardinality(String),
+    video LowCardinality(String),
+    ip IPv6,
+    server_ip IPv6,
+    reason LowCardinality(String),
+    block UInt32 CODEC(Delta, LZ4),
+    INDEX at_ms at_ms TYPE minmax GRANULARITY 1
+)
+ENGINE = {engine}
+PARTITION BY (toYear(fromUnixTimestamp64Milli(at_ms, 'UTC')), toYYYYMM(fromUnixTimestamp64Milli(at_ms, 'UTC')))
+ORDER BY (cdn, id)
+SETTINGS {settings}"""
+_BY_TIME_COLUMNS = "id, cdn, at_ms, key, user, app, video, ip, server_ip, reason, block"
+
 # Rows of one ticket lie together, so a count by key reads one granule a part (7 ms) and pass and user cluster with it
 # (11 ms); an address lies anywhere, and a filter that is wrong once in 10,000 instead of 40 times keeps it at 12 ms
 # (against 20 to 30 with 0.025). Granules of 2,048 rows read a quarter of the default's; four to a filter, since the
@@ -77,11 +105,24 @@ _TABLE_SETTINGS: dict[str, int | str] = {
     "non_replicated_deduplication_window": 1000,
 }
 
+# A count looks into each part. By default, 5, there are a dozen; with 2 there are half as many, each row is written a
+# few times more, and a count by key takes 2 ms instead of 4.5.
+_MERGES = {"merge_selector_base": 2}
 # These change nothing but speed: tables that an older version made are told them too.
 _TUNED: dict[str, int | str] = {
-    # A count looks into each part. By default, 5, there are a dozen; with 2 there are half as many, each row is written
-    # a few times more, and a count by key takes 2 ms instead of 4.5.
-    "merge_selector_base": 2,
+    **_MERGES,
+}
+
+_BY_TIME_SETTINGS: dict[str, int | str] = {
+    **_MERGES,
+    "fsync_after_insert": 1,
+    "fsync_part_directory": 1,
+    "min_rows_to_fsync_after_merge": 1,
+    # Not the engine's eight minutes, in which what a fill writes would be on the disk four times.
+    "old_parts_lifetime": 30,
+    # Damaged parts are put aside at start, and then missed: what is made anew is no reason not to count.
+    "max_suspicious_broken_parts": 1_000_000,
+    "max_suspicious_broken_parts_bytes": 1 << 60,
 }
 
 _EVERY_STATEMENT: dict[str, int | str] = {
@@ -125,6 +166,15 @@ _EVERY_INSERT: dict[str, int | str] = {
     "input_format_defaults_for_omitted_fields": 1,
 }
 
+# Not one part, but few: what is missing of a fill that broke off is seen by the block.
+_FILL: dict[str, int | str] = {
+    "insert_deduplicate": 0,
+    "max_insert_threads": 1,
+    "min_insert_block_size_rows": _INSERT_ROWS_MAX,
+    "min_insert_block_size_bytes": 0,
+    "throw_on_max_partitions_per_insert_block": 1,
+}
+
 # Rows wait in memory until there are enough for each of many files.
 _COPY: dict[str, int | str] = {
     "max_insert_threads": 1,
@@ -143,7 +193,11 @@ NET = (
     "tupleElement(IPv6CIDRToRange(ip, if(ip >= toIPv6('::ffff:0.0.0.0') AND ip <= toIPv6('::ffff:255.255.255.255'), "
     f"{IPV4_BITS}, {IPV6_BITS})), 1)"
 )
-IS_PLAIN = " OR ".join((*(f"{name} != ''" for name in DROPPED), f"ip != {NET}"))
+IS_PLAIN = {
+    TABLES[0]: " OR ".join((*(f"{name} != ''" for name in DROPPED), f"ip != {NET}")),
+    BY_TIME: f"ip != {NET}",
+}
+_PARTITION = re.compile("[0-9]{6}|[0-9]{4}-[0-9]{6}")
 
 
 def _assignments(settings: dict[str, int | str]) -> str:
@@ -154,14 +208,47 @@ def _statement_settings(seconds_max: float) -> dict[str, int | str]:
     return {**_EVERY_STATEMENT, "max_threads": THREADS, "max_execution_time": math.ceil(seconds_max)}
 
 
-def create_statements(*, engine: str = "MergeTree") -> list[str]:
-    """What makes the database and its tables where they are missing. `engine` is the table engine's name."""
+def create_statements(*, engine: str = "MergeTree", by_time: bool = True) -> list[str]:
+    """What makes the database and its tables where they are missing, and takes away the table by time where it is not
+    wanted. `engine` is the table engine's name."""
     settings = _assignments(_TABLE_SETTINGS | _TUNED)
     addresses = {"ip": _ADDRESS.format("ip"), "server_ip": _ADDRESS.format("server_ip")}
     tables = [
         _TABLE.format(database=DATABASE, table=table, engine=engine, settings=settings, **addresses) for table in TABLES
     ]
-    return [f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic", *tables]
+    settings = _assignments(_BY_TIME_SETTINGS)
+    derived = (
+        _BY_TIME_TABLE.format(database=DATABASE, table=BY_TIME, engine=engine, settings=settings)
+        if by_time
+        else f"DROP TABLE IF EXISTS {DATABASE}.{BY_TIME} SETTINGS max_table_size_to_drop = 0"
+    )
+    return [f"CREATE DATABASE IF NOT EXISTS {DATABASE} ENGINE = Atomic", *tables, derived]
+
+
+def fill_statement(*, partition: str, behind: int, upto: int, seconds_max: float) -> str:
+    """What puts the blocks behind `behind` up to `upto`, of one month, into the table by time; by one thread, since
+    counts go on beside it."""
+    assert partition.isdecimal()
+    where = f"_partition_id = '{partition}' AND block > {behind:d} AND block <= {upto:d}"
+    return _into_by_time(where, seconds_max)
+
+
+def append_statement(number: int, *, seconds_max: float) -> str:
+    """What puts one block into the table by time."""
+    return _into_by_time(f"block = {number:d}", seconds_max)
+
+
+def _into_by_time(where: str, seconds_max: float) -> str:
+    settings = {**_statement_settings(seconds_max), **_FILL, "max_threads": 1}
+    return f"""
+        INSERT INTO {DATABASE}.{BY_TIME} ({_BY_TIME_COLUMNS})
+        SELECT {_BY_TIME_COLUMNS} FROM {DATABASE}.{TABLES[0]} WHERE {where}
+        SETTINGS {_assignments(settings)}"""
+
+
+def empty_by_time_statement() -> str:
+    """What takes all rows out of the table by time."""
+    return f"TRUNCATE TABLE {DATABASE}.{BY_TIME} SETTINGS max_table_size_to_drop = 0"
 
 
 def tune_statement(table: str, *, made: str) -> str | None:
@@ -230,8 +317,8 @@ def insert_statement(block: Block, *, table: str, life: str, seconds_max: float)
 def remove_statement(upto: int, *, table: str, partition: str, is_whole: bool) -> str:
     """What takes the blocks up to `upto` out of a partition: with it, where it has no others, and else by writing the
     rest anew, behind the statement's back, since that may take minutes and outlasts a restart."""
-    assert table in TABLES
-    assert partition.isdecimal()
+    assert table in (*TABLES, BY_TIME)
+    assert _PARTITION.fullmatch(partition)
     head = f"ALTER TABLE {DATABASE}.{table}"
     if is_whole:
         # By default the engine drops no partition of more than 50 GB.
@@ -241,10 +328,10 @@ def remove_statement(upto: int, *, table: str, partition: str, is_whole: bool) -
 
 def anonymise_statement(upto: int, *, table: str, partition: str) -> str:
     """What writes the attempts of blocks up to `upto` in a partition as they are shown; also behind its back."""
-    assert table in TABLES
-    assert partition.isdecimal()
-    dropped = ", ".join(f"{name} = ''" for name in DROPPED)
+    assert table in (*TABLES, BY_TIME)
+    assert _PARTITION.fullmatch(partition)
+    dropped = "" if table == BY_TIME else "".join(f", {name} = ''" for name in DROPPED)
     return (
-        f"ALTER TABLE {DATABASE}.{table} UPDATE ip = {NET}, {dropped} IN PARTITION ID '{partition}' "
-        f"WHERE block <= {upto:d} AND ({IS_PLAIN}) SETTINGS mutations_sync = 0"
+        f"ALTER TABLE {DATABASE}.{table} UPDATE ip = {NET}{dropped} IN PARTITION ID '{partition}' "
+        f"WHERE block <= {upto:d} AND ({IS_PLAIN[table]}) SETTINGS mutations_sync = 0"
     )

@@ -101,7 +101,9 @@ async def _find_faults(backup: Backup, place_of: Path, *, memory_bytes_max: int)
             if stats.shipped_block:
                 faults.append("its log is missing")
             return faults
-        log = open_embedded_log(place_of / LOG, memory_bytes_max=memory_bytes_max, count_s_max=_COUNT_S_MAX)
+        log = open_embedded_log(
+            place_of / LOG, memory_bytes_max=memory_bytes_max, count_s_max=_COUNT_S_MAX, by_time=False
+        )
         try:
             await log.start()
             faults.extend(fault.found for fault in await find_log_faults(ledger, log, quick=False))

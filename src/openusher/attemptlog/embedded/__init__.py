@@ -12,13 +12,14 @@ from openusher.attemptlog.embedded.mending import MendedLog
 _COUNT_S_MAX = 60.0
 
 
-def open_embedded_log(folder: Path, *, memory_bytes_max: int, count_s_max: float) -> EmbeddedLog:
+def open_embedded_log(folder: Path, *, memory_bytes_max: int, count_s_max: float, by_time: bool = True) -> EmbeddedLog:
     """The attempt log kept in `folder`, not yet started. Its process may use `memory_bytes_max` of memory, and a count
-    `count_s_max` seconds."""
-    return EmbeddedLog(EmbeddedEngine(folder, memory_bytes_max=memory_bytes_max), folder, count_s_max=count_s_max)
+    `count_s_max` seconds. Without `by_time` it has no table by time, and takes away one that it finds."""
+    engine = EmbeddedEngine(folder, memory_bytes_max=memory_bytes_max)
+    return EmbeddedLog(engine, folder, count_s_max=count_s_max, by_time=by_time)
 
 
 def open_mended_log(folder: Path, *, memory_bytes_max: int) -> MendedLog:
     """A log to be put together in `folder`, not yet started."""
     engine = EmbeddedEngine(folder, memory_bytes_max=memory_bytes_max)
-    return MendedLog(engine, folder, count_s_max=_COUNT_S_MAX)
+    return MendedLog(engine, folder, count_s_max=_COUNT_S_MAX, by_time=False)

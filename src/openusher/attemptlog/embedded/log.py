@@ -35,8 +35,8 @@ _ROOM_LEFT_BYTES = 512 * 1024 * 1024
 class EmbeddedLog(ColumnarLog):
     """A `ColumnarLog` whose engine keeps its files in `folder`."""
 
-    def __init__(self, engine: EmbeddedEngine, folder: Path, *, count_s_max: float) -> None:
-        super().__init__(engine, count_s_max=count_s_max)
+    def __init__(self, engine: EmbeddedEngine, folder: Path, *, count_s_max: float, by_time: bool) -> None:
+        super().__init__(engine, count_s_max=count_s_max, by_time=by_time)
         self._folder = folder
         self._copying = asyncio.Lock()
 
