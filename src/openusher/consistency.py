@@ -66,6 +66,7 @@ async def _in_derived(ledger: Ledger, attempt_log: AttemptLog, anonymised_upto: 
     found = [block for block in wrong if block > stats.released_block and block not in passed_over]
     if not found:
         return []
+    await attempt_log.derive_anew()
     some = ", ".join(f"{block}" for block in found[:_BLOCKS_NAMED])
     return [LogFault(f"the log's table by time holds other attempts of block {some}", _MADE_ANEW)]
 

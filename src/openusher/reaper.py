@@ -196,6 +196,8 @@ class Reaper:
         # Nothing is shipped meanwhile: it could be of a partition that is about to go; and no backup is begun.
         async with self._shipper.paused():
             upto = await self._log.last_block_before(from_ms, table=table)
+            # What a crash has left of released ones may lie where that does not look.
+            upto = max(upto, (await self._ledger.stats()).released_block)
             if upto == 0:
                 return
             # Before the first row goes: from then on nobody misses them.

@@ -143,8 +143,8 @@ class Shipper:
         while True:
             try:
                 await self.be_verified()
-                stats = await self._ledger.stats()
                 async with self._shipping:
+                    stats = await self._ledger.stats()
                     await self._derive(stats.shipped_block, released=stats.released_block)
                 if self._is_due(stats):
                     await self.ship_next()

@@ -10,97 +10,26 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from openusher.attemptlog import bytime
-from openusher.attemptlog.columnar import ColumnarLog
-from openusher.attemptlog.embedded.client import EmbeddedEngine
-from openusher.attemptlog.embedded.log import EmbeddedLog
-from openusher.attemptlog.engine import Lane, Statement
 from openusher.errors import LogDamaged
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, GroupBy
-from tests.conformance.attempts_to_ship import BLOCKS, CDN, MONTH_END_MS, START_MS, WHOLE, block_of, expected, search_of
+from tests.conformance.attempts_to_ship import BLOCKS, CDN, MONTH_END_MS, START_MS, WHOLE, expected
+from tests.conformance.derivedlog import (
+    ALL_ROWS,
+    BY_TIME,
+    FILLING,
+    NOVEMBER,
+    SEARCH,
+    Derived,
+    again,
+    whole,
+)
 from tests.crash.openedlog import until
-from tests.oracles import attempt_rows as oracle
-from tests.oracles.attempt_rows import Filter
-
-BY_TIME = "attempts_by_time"
-NOVEMBER: Filter = {"from_ms": MONTH_END_MS + 1_000}
-SEARCH = search_of(NOVEMBER)
-
-
-class AskedEngine(EmbeddedEngine):
-    """Remembers what was asked of it, and says what it is told to of a statement with some words in it."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, memory_bytes_max=1_500_000_000)
-        self.asked: list[str] = []
-        # Of these, what a client's question was last.
-        self.question = ""
-        self.damaged = ""
-        # Words of statements that wait until they may go on.
-        self.waits = ""
-        self.goes_on = asyncio.Event()
-
-    async def text_of(self, statement: Statement) -> bytes:
-        self.asked.append(statement.text)
-        if statement.lane in (Lane.COUNT, Lane.SCAN):
-            self.question = statement.text
-        if self.waits and self.waits in statement.text:
-            await self.goes_on.wait()
-        if self.damaged and self.damaged in statement.text:
-            raise LogDamaged("a checksum does not match")
-        return await super().text_of(statement)
-
-
-class Derived:
-    """A log with its engine in reach, and a loop to ask it in."""
-
-    def __init__(self, folder: Path, runner: asyncio.Runner, *, by_time: bool = True) -> None:
-        self.engine = AskedEngine(folder)
-        self.log: ColumnarLog = EmbeddedLog(self.engine, folder, count_s_max=30, by_time=by_time)
-        self.run = runner.run
-        self.run(self.log.start())
-
-    def close(self) -> None:
-        self.run(self.log.close())
-
-    def insert(self, *numbers: int) -> None:
-        for number in numbers:
-            rows = BLOCKS[number]
-            self.run(self.log.insert(block_of(number, rows), oracle.block_bytes(rows), table="attempts"))
-
-    def derive(self, upto: int = 8, *, released: int = 0) -> None:
-        """As the shipper does: again and again, until what goes on behind it is done."""
-        self.run(self._derive(upto, released))
-
-    async def _derive(self, upto: int, released: int) -> None:
-        async with asyncio.timeout(30):
-            await self.log.derive(upto, released=released)
-            while not await self._answers_from(BY_TIME, replace(WHOLE, upto=upto)):
-                await asyncio.sleep(0.02)
-                await self.log.derive(upto, released=released)
-
-    def execute(self, text: str) -> list[list[Any]]:
-        return self.run(self.engine.execute(Statement(text=text, lane=Lane.CHECK, seconds_max=60)))
-
-    def count(self, wanted: Filter = NOVEMBER, horizon: Horizon = WHOLE) -> int:
-        return self.run(self.log.count(CDN, search_of(wanted), horizon))
-
-    def is_by_time(self, horizon: Horizon = WHOLE) -> bool:
-        """Whether a count of November is asked of the table by time."""
-        return self.run(self._answers_from(BY_TIME, horizon))
-
-    async def _answers_from(self, table: str, horizon: Horizon) -> bool:
-        await self.log.count(CDN, SEARCH, horizon)
-        return table in self.engine.question
-
-    def rows(self) -> int:
-        return int(self.execute(f"SELECT count() FROM usher.{BY_TIME}")[0][0])
 
 
 @pytest.fixture
@@ -125,24 +54,6 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Derived]:
         derived.close()
 
 
-def whole(folder: Path, runner: asyncio.Runner) -> Derived:
-    """A log with all blocks, the last of which came one by one."""
-    derived = Derived(folder, runner)
-    derived.insert(*range(1, 7))
-    derived.derive(6)
-    for number in (7, 8):
-        derived.insert(number)
-        derived.derive(number)
-    return derived
-
-
-def again(derived: Derived, runner: asyncio.Runner, folder: Path) -> Derived:
-    """The same log, opened by another process."""
-    derived.close()
-    return Derived(folder / "log", runner)
-
-
-ALL_ROWS = sum(len(rows) for rows in BLOCKS.values())
 SINCE = AttemptFilter(after_id=5_000)
 
 
@@ -171,9 +82,6 @@ def test_only_questions_about_time_are_asked_of_the_table_by_time(
         asked.run(asked.log.groups(CDN, search, by, horizon, top=5))
 
     assert f"FROM usher.{table}" in f"{asked.engine.question} "
-
-
-FILLING = "_partition_id ="
 
 
 def test_a_log_that_has_none_is_filled_while_blocks_come_and_answers_what_came_since(
@@ -298,14 +206,12 @@ def test_a_check_finds_what_differs_in_it_and_it_is_made_anew(derived: Derived) 
     assert wrong(derived) == []
     derived.execute(CHANGE)
     assert wrong(derived) == [3, 6]
+    derived.run(derived.log.derive_anew())
     assert not derived.is_by_time()
     derived.derive()
     assert wrong(derived) == []
     derived.engine.damaged = f"FROM usher.{BY_TIME} WHERE block >"
     assert wrong(derived) == list(BLOCKS)
-    derived.engine.damaged = ""
-    derived.derive()
-    assert wrong(derived) == []
 
 
 def test_a_check_of_a_stopped_node_finds_it_too_but_not_what_is_made_anew_anyway(
@@ -314,8 +220,6 @@ def test_a_check_of_a_stopped_node_finds_it_too_but_not_what_is_made_anew_anyway
     derived.execute(CHANGE)
     opened = again(derived, runner, tmp_path)
     assert wrong(opened) == [3, 6]
-    opened.derive()
-    opened.execute(CHANGE)
     opened.execute(f"ALTER TABLE usher.{BY_TIME} DELETE WHERE id = 6000 SETTINGS mutations_sync = 2")
     opened = again(opened, runner, tmp_path)
     assert wrong(opened) == []
@@ -375,10 +279,7 @@ def test_what_is_removed_and_anonymised_is_so_in_it_too(derived: Derived) -> Non
     derived.run(derived.log.remove(upto=2, table="attempts"))
     finer = f"SELECT count() FROM usher.{BY_TIME} WHERE ip IN ('::ffff:192.0.2.200', '2001:db8::2') AND block"
 
-    under_way = "SELECT count() FROM system.mutations WHERE NOT is_done"
-    deadline = time.monotonic() + 30
-    while derived.execute(under_way) != [[0]]:
-        assert time.monotonic() < deadline
+    derived.settle()
     assert derived.execute(f"SELECT min(block) FROM usher.{BY_TIME}") == [[3]]
     assert derived.execute(f"{finer} <= 6") == [[0]]
     assert derived.execute(f"{finer} > 6") != [[0]]

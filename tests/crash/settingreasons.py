@@ -79,7 +79,7 @@ TABLE = {
     "max_suspicious_broken_parts_bytes": ("0", "1 GiB: as above"),
     "non_replicated_deduplication_window": ("1000", "0: tokens are forgotten"),
     "merge_selector_base": ("2", "5: twice as many parts, and a count looks into each"),
-    "min_age_to_force_merge_seconds": ("3600", "0: a month that is over stays in several parts"),
+    "min_age_to_force_merge_seconds": ("86400", "0: a month that is over stays in several parts"),
     "min_age_to_force_merge_on_partition_only": ("1", "0: parts of the month that still grows are merged by age too"),
 }
 

@@ -21,6 +21,7 @@ _NEVER_SHOWN = {
     "an attempt log on a server is backed up by that server's own means",
     "there is no attempt log to ship to (--log ledger)",
     "table attempts does not show what it took",
+    "table attempts is being filled",
 }
 _EVENT = re.compile(r"`([a-z]+(?:_[a-z]+)*\.[a-z]+(?:_[a-z]+)*)`")
 # Files and units, which look alike, and commands.

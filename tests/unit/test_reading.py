@@ -104,3 +104,32 @@ def test_who_has_gone_before_his_turn_is_not_asked_about() -> None:
         return crowd.asked.bodies
 
     assert len(asyncio.run(turns())) == CLIENTS - 1
+
+
+def test_nobody_is_ended_as_idle_or_slow_while_what_came_waits_to_be_read() -> None:
+    async def turns() -> tuple[Crowd, list[bool]]:
+        crowd = Crowd()
+        idle, slow = (connection for connection, _ in crowd.connections[-2:])
+        idle.timeout_keep_alive_handler()  # type: ignore[attr-defined]
+        slow._end_slow()  # type: ignore[attr-defined]
+        await all_turns()
+        closed = [wire.closed for _, wire in crowd.connections[-2:]]
+        crowd.end()
+        return crowd, closed
+
+    crowd, closed = asyncio.run(turns())
+
+    assert (len(crowd.asked.bodies), closed) == (CLIENTS, [False, False])
+
+
+def test_a_large_piece_does_not_wait_in_memory() -> None:
+    async def turns() -> bool:
+        crowd = Crowd()
+        _, wire = crowd.connections[0]
+        crowd.connections[0][0].data_received(request("POST", SHORT, b"x" * 32_000))
+        taken = crowd.asked.bodies[-1] == b"x" * 32_000 and wire.is_read
+        await all_turns()
+        crowd.end()
+        return taken
+
+    assert asyncio.run(turns())

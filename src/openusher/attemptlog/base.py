@@ -157,8 +157,12 @@ class AttemptLog(Protocol):
         ...
 
     async def wrongly_derived(self, *, released: int, anonymised_upto: int) -> Sequence[int]:
-        """The blocks behind `released` of which that says something else than the tables blocks go into, and which is
-        therefore made anew; for checks, since it reads everything."""
+        """The blocks behind `released` of which that says something else than the tables blocks go into; for checks,
+        since it reads everything. It may be so for a moment while attempts are anonymised."""
+        ...
+
+    async def derive_anew(self) -> None:
+        """Throw that away; it is made again."""
         ...
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int: ...

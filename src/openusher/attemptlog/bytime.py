@@ -20,7 +20,7 @@ from openusher.attemptlog.schema import (
     DATABASE,
     TABLES,
     append_statement,
-    empty_by_time_statement,
+    empty_by_time_statements,
     fill_statement,
     settings_clause,
 )
@@ -49,6 +49,10 @@ _MONTHS = f"""
 SELECT DISTINCT partition_id FROM system.parts
 WHERE database = '{DATABASE}' AND table = '{TABLES[0]}' AND active ORDER BY partition_id"""
 
+_REWRITING = f"""
+SELECT 1 FROM system.mutations
+WHERE database = '{DATABASE}' AND table = '{TABLES[0]}' AND NOT is_done LIMIT 1"""
+
 log = event_log()
 
 
@@ -61,8 +65,11 @@ def is_about_time(search: AttemptFilter, horizon: Horizon, by: GroupBy | None = 
 
 
 class ByTime:
-    """What is known of the table by time of an `engine`. Only `holds` and `doubt` may be called while another method is
-    under way. `rows_by_block` says how many rows a table has of each block."""
+    """What is known of the table by time of an `engine`. `rows_by_block` says how many rows a table has of each block.
+
+    Whoever asks it takes `doubts` before, and is answered only if there are no more of them after: one that is emptied
+    meanwhile finds nothing to count.
+    """
 
     def __init__(self, engine: Engine, rows_by_block: Callable[[str], Awaitable[dict[int, int]]]) -> None:
         self._engine = engine
@@ -70,74 +77,119 @@ class ByTime:
         # It holds the blocks behind `_after` up to `_upto`, as long as the engine has not been started again.
         self._start = 0
         self._after = self._upto = 0
+        self.doubts = 0
+        # What was read of it is not what was written.
+        self._is_damaged = False
+        # One at a time looks at it and changes it, but for a fill that goes on behind.
+        self._changing = asyncio.Lock()
         self._filling: asyncio.Task[None] | None = None
         self._not_before = 0.0
+
+    @property
+    def is_filling(self) -> bool:
+        return self._filling is not None and not self._filling.done()
 
     def holds(self, horizon: Horizon) -> bool:
         """Whether it has all that is asked of `horizon`."""
         return self._start == self._engine.starts and self._after <= horizon.behind and horizon.upto <= self._upto
 
-    def doubt(self) -> None:
-        """Ask it nothing before it has been looked at again."""
+    def doubt(self, *, is_damaged: bool = False) -> None:
+        """Ask it nothing before it has been looked at again, or made anew where it is damaged."""
         self._start = 0
+        self.doubts += 1
+        self._is_damaged |= is_damaged
 
     async def follow(self, upto: int, *, released: int) -> None:
         """Let it hold all blocks behind `released` up to `upto`, which the table of attempts is known to hold.
 
         Raises StoreError: it may hold them or not, and is looked at again. What takes long goes on behind the call.
         """
-        is_known = self._start == self._engine.starts
-        if (is_known and self._upto >= upto) or time.monotonic() < self._not_before:
-            return
-        try:
-            if not is_known:
-                await self._look(upto, released=released)
-            while self._upto < upto:
-                await self._append(self._upto + 1)
-        except BaseException:
-            self._give_up()
-            raise
+        async with self._changing:
+            is_known = self._start == self._engine.starts
+            if (is_known and self._upto >= upto) or time.monotonic() < self._not_before:
+                return
+            if not is_known and self.is_filling:
+                # The engine goes on with what it has begun, whoever awaits it.
+                return
+            try:
+                if not is_known:
+                    await self._look(upto, released=released)
+                while self._start == self._engine.starts and self._upto < upto:
+                    await self._append(self._upto + 1)
+            except BaseException:
+                self._give_up()
+                raise
 
     async def close(self) -> None:
+        """Before the engine is."""
         if self._filling is not None:
             self._filling.cancel()
             await asyncio.gather(self._filling, return_exceptions=True)
 
     async def differing(self, *, behind: int, anonymised_upto: int) -> list[int]:
-        """The blocks behind `behind` of which it holds other attempts than the table of attempts, which is a reason to
-        make it anew. It reads both as a whole, also where nobody has looked at it yet; of one that is not whole, which
-        will be made anew anyway, it says nothing."""
-        if self._filling is not None and not self._filling.done():
+        """The blocks behind `behind` of which it holds other attempts than the table of attempts. It reads both as a
+        whole, also where nobody has looked at it yet; of one that is not whole, or made anew meanwhile, it says
+        nothing."""
+        if self.is_filling:
             return []
-        expected_rows, held_rows = await self._counted(behind)
-        if not _agree(held_rows, expected_rows):
-            return []
-        span = {"behind": behind, "upto": max(held_rows, default=0), "anonymised": anonymised_upto}
-        expected = await self._sums(TABLES[0], lane=Lane.CHECK, **span)
+        doubts = self.doubts
+        expected_rows = await self._counted(TABLES[0], behind)
         try:
+            held_rows = await self._counted(BY_TIME, behind)
+            if not _agree(held_rows, expected_rows):
+                return []
+            span = {"behind": behind, "upto": max(held_rows, default=0), "anonymised": anonymised_upto}
             held = await self._sums(BY_TIME, lane=Lane.CHECK, **span)
         except LogDamaged:
-            held = {}
-        differing = [block for block in held_rows if held.get(block) != expected.get(block)]
-        if differing:
+            return sorted(expected_rows)
+        expected = await self._sums(TABLES[0], lane=Lane.CHECK, **span)
+        differing = sorted(block for block in held_rows if held.get(block) != expected.get(block))
+        return differing if self.doubts == doubts else []
+
+    async def rewrite(self, rewrite: Callable[[int, str], Awaitable[int]], upto: int) -> None:
+        """Do what was done in the table of attempts, with its blocks `upto`. Raises LogUnavailable while a fill may still
+        bring what was there before."""
+        if self.is_filling:
+            raise LogUnavailable(f"table {BY_TIME} is being filled")
+        try:
+            await rewrite(upto, BY_TIME)
+        except LogDamaged:
+            # It is emptied, and with it what should go.
+            self.doubt(is_damaged=True)
+
+    async def make_anew(self) -> None:
+        """Empty it; it is filled when blocks are followed next."""
+        async with self._changing:
             await self._empty()
-        return sorted(differing)
 
     async def _look(self, upto: int, *, released: int) -> None:
         """See what it holds, and where that is not what it should be, begin anew."""
-        await self.close()
-        start = self._engine.starts
-        expected, held = await self._counted(released)
-        missing = sorted(expected.keys() - held.keys())
-        last = max(held, default=released)
-        if _agree(held, expected) and (not missing or (len(missing) <= _APPENDED_MAX and missing[0] > last)):
-            self._start, self._after, self._upto = start, 0, last
+        start, doubts = self._engine.starts, self.doubts
+        expected = await self._counted(TABLES[0], released)
+        held = None if self._is_damaged else await self._held(released)
+        if held is not None:
+            missing = sorted(expected.keys() - held.keys())
+            last = max(held, default=released)
+            if _agree(held, expected) and (not missing or (len(missing) <= _APPENDED_MAX and missing[0] > last)):
+                if self.doubts == doubts:
+                    self._start, self._after, self._upto = start, 0, last
+                return
+        if await self._execute(_REWRITING, lane=Lane.CHECK):
+            # What is still to go, or to be anonymised, is not to be put in.
+            self._not_before = time.monotonic() + _RETRY_S
             return
         await self._empty()
-        self._start = start
-        self._after = self._upto = max(upto, *expected)
+        self._start, self._is_damaged = start, False
+        self._after = self._upto = max(upto, max(expected, default=0))
         filling = self._fill(self._upto, released=released)
         self._filling = asyncio.get_running_loop().create_task(filling, name="log, filled by time")
+
+    async def _held(self, released: int) -> dict[int, int] | None:
+        """How many rows it has of each block behind `released`; None where that cannot be read."""
+        try:
+            return await self._counted(BY_TIME, released)
+        except LogDamaged:
+            return None
 
     async def _append(self, number: int) -> None:
         await self._execute(append_statement(number, seconds_max=_READ_S_MAX), lane=Lane.INSERT)
@@ -150,19 +202,21 @@ class ByTime:
 
     async def _fill(self, upto: int, *, released: int) -> None:
         """Make it anew, as far as `upto`; later blocks are put in meanwhile."""
-        began = time.monotonic()
+        began, doubts = time.monotonic(), self.doubts
         log.info("log.filling", table=BY_TIME, upto=upto)
         try:
             for (month,) in await self._execute(_MONTHS, lane=Lane.EXPORT):
                 text = fill_statement(partition=str(month), behind=released, upto=upto, seconds_max=_FILL_S_MAX)
                 await self._execute(text, lane=Lane.EXPORT, seconds_max=_FILL_S_MAX)
-            expected, held = await self._counted(released)
+            expected = await self._counted(TABLES[0], released)
+            held = await self._counted(BY_TIME, released)
             if not _agree({block: rows for block, rows in expected.items() if block <= upto}, held):
                 raise LogUnavailable(f"table {BY_TIME} does not show what it took")
         except StoreError as error:
             log.warning("log.unfilled", table=BY_TIME, error=error)
             self._give_up()
-        else:
+            return
+        if self.doubts == doubts:
             self._after = 0
             log.info("log.filled", table=BY_TIME, upto=upto, seconds=round(time.monotonic() - began, 1))
 
@@ -170,13 +224,9 @@ class ByTime:
         self.doubt()
         self._not_before = time.monotonic() + _RETRY_S
 
-    async def _counted(self, released: int) -> tuple[dict[int, int], dict[int, int]]:
-        """How many rows the table of attempts has of each block behind `released`, and how many this one has."""
-        counted = []
-        for table in (TABLES[0], BY_TIME):
-            rows = await self._rows_by_block(table)
-            counted.append({block: number for block, number in rows.items() if block > released})
-        return counted[0], counted[1]
+    async def _counted(self, table: str, released: int) -> dict[int, int]:
+        """How many rows a table has of each block behind `released`."""
+        return {block: rows for block, rows in (await self._rows_by_block(table)).items() if block > released}
 
     async def _sums(self, table: str, *, lane: Lane, **span: int) -> dict[int, tuple[int, int]]:
         text = f"{_SUMS.replace('{table}', table)} {settings_clause(seconds_max=_CHECK_S_MAX)}"
@@ -186,7 +236,8 @@ class ByTime:
 
     async def _empty(self) -> None:
         self.doubt()
-        await self._execute(empty_by_time_statement(), lane=Lane.INSERT)
+        for text in empty_by_time_statements():
+            await self._execute(text, lane=Lane.INSERT)
 
     async def _execute(self, text: str, *, lane: Lane, seconds_max: float = _READ_S_MAX) -> list[list[Any]]:
         return await self._engine.execute(Statement(text=text, lane=lane, seconds_max=seconds_max))

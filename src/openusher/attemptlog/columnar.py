@@ -194,15 +194,16 @@ class ColumnarLog(WithoutCopies):
         return int(rows[0][0])
 
     async def remove(self, *, upto: int, table: str) -> int:
-        removed = [await self._rewriting.remove(upto, name) for name in self._with_derived(table)]
-        return removed[0]
+        removed = await self._rewriting.remove(upto, _known(table))
+        if self._by_time is not None:
+            await self._by_time.rewrite(self._rewriting.remove, upto)
+        return removed
 
     async def anonymise(self, *, upto: int, table: str) -> int:
-        written = [await self._rewriting.anonymise(upto, name) for name in self._with_derived(table)]
-        return written[0]
-
-    def _with_derived(self, table: str) -> tuple[str, ...]:
-        return (_known(table),) if self._by_time is None else (_known(table), BY_TIME)
+        written = await self._rewriting.anonymise(upto, _known(table))
+        if self._by_time is not None:
+            await self._by_time.rewrite(self._rewriting.anonymise, upto)
+        return written
 
     async def derive(self, upto: int, *, released: int) -> None:
         if self._by_time is not None:
@@ -212,6 +213,10 @@ class ColumnarLog(WithoutCopies):
         if self._by_time is None:
             return ()
         return await self._by_time.differing(behind=released, anonymised_upto=anonymised_upto)
+
+    async def derive_anew(self) -> None:
+        if self._by_time is not None:
+            await self._by_time.make_anew()
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         def query(table: str) -> Query:
@@ -271,10 +276,14 @@ class ColumnarLog(WithoutCopies):
 
         by_time = self._by_time
         if by_time is not None and is_about_time(search, horizon, by) and by_time.holds(horizon):
+            doubts = by_time.doubts
             try:
-                return await ask(BY_TIME)
+                found = await ask(BY_TIME)
             except LogDamaged:
-                by_time.doubt()
+                by_time.doubt(is_damaged=True)
+            else:
+                if by_time.doubts == doubts:
+                    return found
         return await ask(TABLES[0])
 
     async def newest(

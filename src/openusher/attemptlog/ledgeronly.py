@@ -63,6 +63,9 @@ class LedgerOnlyLog(WithoutCopies):
     async def wrongly_derived(self, *, released: int, anonymised_upto: int) -> Sequence[int]:
         return ()
 
+    async def derive_anew(self) -> None:
+        return
+
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return 0
 

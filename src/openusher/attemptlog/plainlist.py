@@ -87,6 +87,9 @@ class PlainListLog(WithoutCopies):
     async def wrongly_derived(self, *, released: int, anonymised_upto: int) -> Sequence[int]:
         return ()
 
+    async def derive_anew(self) -> None:
+        return
+
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return len(self._matching(cdn, search, horizon))
 

@@ -111,8 +111,9 @@ _MERGES = {"merge_selector_base": 2}
 # These change nothing but speed: tables that an older version made are told them too.
 _TUNED: dict[str, int | str] = {
     **_MERGES,
-    # A month that is over becomes one part: each part more makes a count by key, of 100 M attempts, 0.8 ms longer.
-    "min_age_to_force_merge_seconds": 3_600,
+    # A month into which nothing has come for a day becomes one part: each part more makes a count by key, of 100 M
+    # attempts, 0.8 ms longer.
+    "min_age_to_force_merge_seconds": 86_400,
     "min_age_to_force_merge_on_partition_only": 1,
 }
 
@@ -249,9 +250,12 @@ def _into_by_time(where: str, seconds_max: float) -> str:
         SETTINGS {_assignments(settings)}"""
 
 
-def empty_by_time_statement() -> str:
-    """What takes all rows out of the table by time."""
-    return f"TRUNCATE TABLE {DATABASE}.{BY_TIME} SETTINGS max_table_size_to_drop = 0"
+def empty_by_time_statements() -> list[str]:
+    """What takes all rows out of the table by time, and away with what the engine has put aside as damaged."""
+    return [
+        f"TRUNCATE TABLE {DATABASE}.{BY_TIME} SETTINGS max_table_size_to_drop = 0",
+        f"ALTER TABLE {DATABASE}.{BY_TIME} DROP DETACHED PARTITION ALL SETTINGS allow_drop_detached = 1",
+    ]
 
 
 def tune_statement(table: str, *, made: str) -> str | None:

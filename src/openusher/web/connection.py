@@ -37,6 +37,8 @@ _STOPPING = (
 # At the server's end. A request may be on its way that nothing has been seen of; one that has begun may be slow.
 _LAST_REQUEST_S_MAX = 0.5
 _LAST_REST_S_MAX = 2.0
+# What has come and waits for its turn to be read has come in time.
+_TURN_S = 1.0
 
 
 class _HeadersTooLarge(Exception):
@@ -154,6 +156,9 @@ class BoundedConnection(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
+        if self._waits_to_be_read:
+            self._watch_idleness(_TURN_S)
+            return
         if self._in_headers or not self.cycle.response_complete:
             # Its answer sets the clock anew.
             return
@@ -206,6 +211,10 @@ class BoundedConnection(HttpToolsProtocol):
             self._deadline = None
 
     def _end_slow(self) -> None:
+        if self._waits_to_be_read:
+            # It is not the other side that is slow.
+            self._deadline = self.loop.call_later(_TURN_S, self._end_slow)
+            return
         if self._in_headers or self.cycle is None:
             self._refuse(408, _TOO_SLOW)
         else:

@@ -13,6 +13,8 @@ from typing import Protocol
 
 # As many as a batch takes, and less than a tenth of a second.
 READ_MAX = 512
+# More than that does not wait, in memory, but is taken at once.
+_WAITING_BYTES_MAX = 16 * 1024
 
 
 class Readable(Protocol):
@@ -36,7 +38,7 @@ class Reading:
 
     def is_now(self, connection: Readable, data: bytes) -> bool:
         """Whether `data` is to be read at once. Else the connection is told to wait, and `read` is called later."""
-        if self._read < READ_MAX and not self._later:
+        if (self._read < READ_MAX and not self._later) or len(data) > _WAITING_BYTES_MAX:
             if not self._read:
                 asyncio.get_running_loop().call_soon(self._begin_turn)
             self._read += 1
