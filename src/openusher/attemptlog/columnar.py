@@ -94,11 +94,6 @@ _SIZES = f"""
 SELECT block, count(), sum({TEXT_BYTES}) FROM {DATABASE}.{{table}}
 GROUP BY block ORDER BY block"""
 
-# Times rise with blocks, so of the first that has a later one none is meant, nor of any behind it.
-_LAST_BLOCK_BEFORE = f"""
-SELECT if(countIf(at_ms >= {{at_ms:Int64}}) = 0, max(block), minIf(block, at_ms >= {{at_ms:Int64}}) - 1)
-FROM {DATABASE}.{{table}}"""
-
 _MADE = f"SELECT engine_full FROM system.tables WHERE database = '{DATABASE}' AND name = {{table:String}}"
 
 # Thousands of blocks in a row: rows are what costs on the way to Python.
@@ -189,9 +184,7 @@ class ColumnarLog(WithoutCopies):
         return await asyncio.to_thread(_by_number, runs)
 
     async def last_block_before(self, at_ms: int, *, table: str) -> int:
-        text = _LAST_BLOCK_BEFORE.replace("{table}", _known(table))
-        rows = await self._rows(Query(text, {"at_ms": f"{at_ms:d}"}), lane=Lane.CHECK)
-        return int(rows[0][0])
+        return await self._rewriting.last_block_before(at_ms, _known(table))
 
     async def remove(self, *, upto: int, table: str) -> int:
         removed = await self._rewriting.remove(upto, _known(table))

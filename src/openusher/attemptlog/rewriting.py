@@ -13,6 +13,11 @@ _LOOK_S_MAX = 900.0
 # Only says what is to be done.
 _ALTER_S_MAX = 60.0
 
+# Times rise with blocks, so of the first that has a later one none is meant, nor of any behind it.
+_LAST_BLOCK_BEFORE = f"""
+SELECT if(countIf(at_ms >= {{at_ms:Int64}}) = 0, max(block), minIf(block, at_ms >= {{at_ms:Int64}}) - 1)
+FROM {DATABASE}.{{table}}"""
+
 _PARTITIONS = f"""
 SELECT _partition_id, max(block), countIf(block <= {{upto:UInt64}}) AS rows FROM {DATABASE}.{{table}}
 GROUP BY _partition_id HAVING rows > 0"""
@@ -32,6 +37,11 @@ class Rewriting:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    async def last_block_before(self, at_ms: int, table: str) -> int:
+        """As `AttemptLog.last_block_before`."""
+        text = _LAST_BLOCK_BEFORE.replace("{table}", table)
+        return int((await self._rows(Query(text, {"at_ms": f"{at_ms:d}"})))[0][0])
 
     async def remove(self, upto: int, table: str) -> int:
         """Take away the blocks up to `upto`; returns how many rows it found."""
