@@ -147,8 +147,8 @@ class ByTime:
         return differing if self.doubts == doubts else []
 
     async def rewrite(self, rewrite: Callable[[int, str], Awaitable[int]], upto: int) -> None:
-        """Do what was done in the table of attempts with its blocks up to `upto`. Raises LogUnavailable while a fill may
-        still bring what was there before."""
+        """Do what was done in the table of attempts with its blocks up to `upto`. Raises LogUnavailable while a fill
+        may still bring what was there before."""
         if self.is_filling:
             raise LogUnavailable(f"table {BY_TIME} is being filled")
         try:
