@@ -63,8 +63,8 @@ def _run(data: Path, *statements: str) -> None:
 
 
 def _parts(data: Path) -> list[Path]:
-    """The folders of the table's parts."""
-    return sorted({found.parent for found in (data / "log").rglob("checksums.txt")})
+    """The folders of the parts of the table of attempts; the one by time names its months otherwise."""
+    return sorted({found.parent for found in (data / "log").rglob("??????_*/checksums.txt")})
 
 
 def _truncate_part(data: Path) -> None:
