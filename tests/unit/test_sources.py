@@ -16,6 +16,7 @@ from openusher.settings import LogFormat, LogKind, LogLevel, Settings, operator_
 
 # A value that each type of setting takes, other than any default.
 _OTHER_THAN_DEFAULT = {
+    bool: "False",
     Path: "elsewhere",
     str: "192.0.2.1",
     int: "1000",
@@ -171,13 +172,14 @@ def test_a_file_is_judged_whatever_the_environment_says(file: Path, monkeypatch:
 def test_every_setting_has_a_flag_that_is_obeyed() -> None:
     for name, field in operator_settings().items():
         flag, value = f"--{name.replace('_', '-')}", _OTHER_THAN_DEFAULT[type_of(field)]
+        given = [f"--no-{flag[2:]}"] if type_of(field) is bool else [flag, value]
         if name == "log_memory_bytes_max":
-            value += "000000"
+            given[1] = value = f"{value}000000"
         if name == "metrics":
-            value = "127.0.0.1:9188"
+            given[1] = value = "127.0.0.1:9188"
         # Of these, one goes with the other only.
         beside = {"tls_cert": ["--tls-key", "key"], "tls_key": ["--tls-cert", "cert"]}.get(name, [])
-        shown = CliRunner().invoke(app, ["config", "--json", flag, value, *beside], catch_exceptions=False)
+        shown = CliRunner().invoke(app, ["config", "--json", *given, *beside], catch_exceptions=False)
         rows = {row["setting"]: row for row in map(json.loads, shown.stdout.splitlines())}
 
         assert {"setting": name, "from": "flag", "where": flag} == {
