@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from openusher.ledger.base import Ledger
 from tests.conformance.asking import new_account
+from tests.conformance.derivedlog import Derived, whole
 from tests.conformance.doors import DOORS, DoorBench, Node, node_with
 from tests.conformance.ledgers import LEDGERS, Fault, LedgerBench
 
@@ -47,3 +49,17 @@ async def node(door: DoorBench, tmp_path: Path) -> AsyncIterator[Node]:
     """A node that is asked by such a server."""
     async with node_with(door, tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture
+def derived(tmp_path: Path, runner: asyncio.Runner) -> Iterator[Derived]:
+    """A log with all blocks of attempts_to_ship.py, in both of its tables."""
+    derived = whole(tmp_path / "log", runner)
+    yield derived
+    derived.close()

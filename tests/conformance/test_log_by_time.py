@@ -32,19 +32,6 @@ from tests.conformance.derivedlog import (
 from tests.crash.openedlog import until
 
 
-@pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
-def derived(tmp_path: Path, runner: asyncio.Runner) -> Iterator[Derived]:
-    derived = whole(tmp_path / "log", runner)
-    yield derived
-    derived.close()
-
-
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Derived]:
     """For tests that change nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,22 +20,8 @@ from tests.conformance.derivedlog import (
     Derived,
     again,
     expected_of,
-    whole,
 )
 from tests.crash.openedlog import until
-
-
-@pytest.fixture
-def runner() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
-def derived(tmp_path: Path, runner: asyncio.Runner) -> Iterator[Derived]:
-    derived = whole(tmp_path / "log", runner)
-    yield derived
-    derived.close()
 
 
 async def asked(derived: Derived, words: str) -> None:

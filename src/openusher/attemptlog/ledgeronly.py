@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from openusher.attemptlog.base import AttemptLog, Copy, Frozen, GroupedLog, Held, Rows, Span
 from openusher.attemptlog.withoutcopies import WithoutCopies
+from openusher.attemptlog.withoutderived import WithoutDerived
 from openusher.errors import LogUnavailable
 from openusher.model.attempt import Attempt
 from openusher.model.block import Block, Horizon
 from openusher.model.search import AttemptFilter, GroupBy, GroupValue, Total
 
 
-class LedgerOnlyLog(WithoutCopies):
+class LedgerOnlyLog(WithoutCopies, WithoutDerived):
     """An `AttemptLog` that holds nothing. An insert is refused: what it took would be gone."""
 
     @property
@@ -56,15 +57,6 @@ class LedgerOnlyLog(WithoutCopies):
 
     async def anonymise(self, *, upto: int, table: str) -> int:
         return 0
-
-    async def derive(self, upto: int, *, released: int) -> None:
-        return
-
-    async def wrongly_derived(self, *, released: int, anonymised_upto: int) -> Sequence[int]:
-        return ()
-
-    async def derive_anew(self) -> None:
-        return
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return 0

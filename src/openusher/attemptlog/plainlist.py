@@ -10,6 +10,7 @@ import msgspec
 
 from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Rows, Span
 from openusher.attemptlog.withoutcopies import WithoutCopies
+from openusher.attemptlog.withoutderived import WithoutDerived
 from openusher.model.anonymity import anonymised, is_finer
 from openusher.model.attempt import Attempt, user_of
 from openusher.model.block import Block, Horizon, attempt_of, row_of
@@ -19,7 +20,7 @@ _TABLE = "attempts"
 _NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
 
 
-class PlainListLog(WithoutCopies):
+class PlainListLog(WithoutCopies, WithoutDerived):
     """An `AttemptLog` of blocks, each a list of rows. Like the others it stores a repeated block twice: not to insert
     one that is held is the shipper's part."""
 
@@ -80,15 +81,6 @@ class PlainListLog(WithoutCopies):
             changed += sum(a != b for a, b in zip(written, self._blocks[number], strict=True))
             self._blocks[number] = written
         return changed
-
-    async def derive(self, upto: int, *, released: int) -> None:
-        return
-
-    async def wrongly_derived(self, *, released: int, anonymised_upto: int) -> Sequence[int]:
-        return ()
-
-    async def derive_anew(self) -> None:
-        return
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
         return len(self._matching(cdn, search, horizon))

@@ -176,7 +176,6 @@ _FILL: dict[str, int | str] = {
     "max_insert_threads": 1,
     "min_insert_block_size_rows": _INSERT_ROWS_MAX,
     "min_insert_block_size_bytes": 0,
-    "throw_on_max_partitions_per_insert_block": 1,
 }
 
 # Rows wait in memory until there are enough for each of many files.
