@@ -9,7 +9,7 @@ import msgspec
 
 from openusher.attemptlog.base import AttemptLog, Held
 from openusher.errors import LogDamaged
-from openusher.ledger.base import Ledger
+from openusher.ledger.base import Ledger, LedgerStats
 from openusher.model.block import Block
 
 # After so many the picture is clear, and a report of a million lines helps nobody.
@@ -50,9 +50,7 @@ async def find_log_faults(
         known = await _with_later(ledger, blocks, rows_by_block)
         stats = await ledger.stats()
         faults.extend(await asyncio.to_thread(_in_rows, table, known, rows_by_block, stats.released_block))
-        # Those that were anonymised meanwhile may have been read in either form.
-        passed_over = range(anonymised_upto + 1, stats.anonymised_block + 1)
-        compared = [block for block in known if block.number > stats.released_block and block.number not in passed_over]
+        compared = [block for block in known if _is_compared(block.number, stats, anonymised_upto)]
         faults.extend(await asyncio.to_thread(_in_content, table, compared, held))
     faults.extend(await _in_derived(ledger, attempt_log, anonymised_upto))
     return faults[:faults_max]
@@ -62,13 +60,18 @@ async def _in_derived(ledger: Ledger, attempt_log: AttemptLog, anonymised_upto: 
     released = (await ledger.stats()).released_block
     wrong = await attempt_log.wrongly_derived(released=released, anonymised_upto=anonymised_upto)
     stats = await ledger.stats()
-    passed_over = range(anonymised_upto + 1, stats.anonymised_block + 1)
-    found = [block for block in wrong if block > stats.released_block and block not in passed_over]
+    found = [number for number in wrong if _is_compared(number, stats, anonymised_upto)]
     if not found:
         return []
     await attempt_log.derive_anew()
-    some = ", ".join(f"{block}" for block in found[:_BLOCKS_NAMED])
+    some = ", ".join(f"{number}" for number in found[:_BLOCKS_NAMED])
     return [LogFault(f"the log's table by time holds other attempts of block {some}", _MADE_ANEW)]
+
+
+def _is_compared(number: int, stats: LedgerStats, anonymised_upto: int) -> bool:
+    """Whether a difference in this block means anything, by `stats` from after it was read. Of released ones any rows
+    may be there, and those that were anonymised meanwhile may have been read in either form."""
+    return number > stats.released_block and not anonymised_upto < number <= stats.anonymised_block
 
 
 async def _blocks_and_anonymised(ledger: Ledger) -> tuple[list[Block], int]:
