@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
@@ -78,6 +79,21 @@ def test_its_process_loads_nothing_of_arrow_or_numpy(asked: Asked) -> None:
 
     assert "_chdb" in loaded
     assert [name for name in ("pyarrow", "numpy", "pandas") if name in loaded] == []
+
+
+def test_its_threads_give_way_to_decisions(asked: Asked) -> None:
+    """Niceness is a thread's own on Linux, and the engine's threads have that of whoever started them; but for the one
+    that watches over the memory, which takes a higher priority where it may."""
+    asked.insert(79, [a_line(1)])
+    tasks = list(Path(f"/proc/{asked.engine.pid}/task").iterdir())
+    niceness = {
+        (task / "comm").read_text().strip(): int((task / "stat").read_text().rpartition(")")[2].split()[16])
+        for task in tasks
+    }
+
+    niceness.pop("MemoryWorker", None)
+    assert {"MergeMutate", "ThreadPool"} <= niceness.keys()
+    assert set(niceness.values()) == {min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)}
 
 
 def test_a_file_of_rows_that_has_gone_is_no_damage_of_the_log(asked: Asked, tmp_path: Path) -> None:
