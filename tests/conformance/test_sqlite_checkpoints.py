@@ -57,6 +57,30 @@ def test_a_load_without_a_pause_does_not_let_the_wal_grow(tmp_path: Path) -> Non
     assert in_file > CHECKPOINT_PAGES
 
 
+async def _write_after_a_reader(file: Path) -> tuple[int, int]:
+    """Write while somebody reads, and twice as much after he has gone; returns how long the WAL was then and got."""
+    ledger = await SqliteLedger.open(file, wal_pages_max=10**9)
+    await ledger.create_account(new_account(1))
+    wal = file.with_name(f"{file.name}-wal")
+    reader = store.open_reader(file)
+    reader.execute("BEGIN; SELECT count(*) FROM attempts").fetchall()
+    for batch in range(3 * _BATCHES):
+        if batch == _BATCHES // 2:
+            reader.close()
+            left_at = _pages(wal)
+        await ledger.commit_batch([_decide(batch * _BATCH + n) for n in range(_BATCH)], now_ms=0)
+    largest = _pages(wal)
+    await ledger.close()
+    return left_at, largest
+
+
+def test_a_wal_that_somebody_kept_long_is_moved_once_he_has_gone(tmp_path: Path) -> None:
+    left_at, largest = asyncio.run(_write_after_a_reader(tmp_path / "ledger.db"))
+
+    assert left_at > CHECKPOINT_PAGES
+    assert largest < left_at + _GROWN
+
+
 def test_what_cannot_be_moved_stays_in_the_wal_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

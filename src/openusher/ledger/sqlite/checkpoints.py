@@ -21,6 +21,8 @@ CHECKPOINT_PAGES = 4_000
 # each time; but for the largest batches, whose pages are more than that whenever one looks.
 _LAST_PAGES = 256
 _TURNS_BESIDE_MAX = 4
+# After a turn that a reader was in the way of: so many pages later he has mostly gone.
+_PAGES_A_RETRY = 1_000
 # To look is a statement more. So many commits of the largest batches are a fraction of CHECKPOINT_PAGES.
 _COMMITS_A_LOOK = 8
 
@@ -36,9 +38,9 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-checkpoint")
         self._under_way: Future[None] | None = None
         self._commits = 0
-        # Of this WAL: how often it was tried beside the writer, and how many pages had been moved the last time.
+        # Of this WAL: how often it was moved beside the writer, and how long it was when that was last begun.
         self._turns_beside = 0
-        self._moved_before = -1
+        self._tried_at = 0
         self.wal_pages = 0
 
     def after_commit(self, connection: apsw.Connection) -> None:
@@ -50,17 +52,23 @@ class Checkpoints:
         if self._under_way and not self._under_way.done():
             return
         if self.wal_pages < CHECKPOINT_PAGES:
-            self._turns_beside, self._moved_before = 0, -1
-        elif moved == self._moved_before:
-            # Somebody reads what stands before these pages.
+            self._turns_beside = self._tried_at = 0
             return
-        elif self.wal_pages - moved <= _LAST_PAGES or self._turns_beside == _TURNS_BESIDE_MAX:
-            self._moved_before = moved
+        if moved < self._tried_at:
+            # Somebody read what stands before these pages, and may read on.
+            self._turns_beside = 0
+            if self.wal_pages < self._tried_at + _PAGES_A_RETRY:
+                return
+        self._tried_at = self.wal_pages
+        if self.wal_pages - moved <= _LAST_PAGES or self._turns_beside == _TURNS_BESIDE_MAX:
             self._checkpoint(connection)
         else:
             self._turns_beside += 1
-            self._moved_before = moved
-            self._under_way = self._thread.submit(self._move)
+            self._under_way = self.move_beside()
+
+    def move_beside(self) -> Future[None]:
+        """Move what there is, as far as readers allow, while the writer goes on. From any thread."""
+        return self._thread.submit(self._move)
 
     def _move(self) -> None:
         try:

@@ -336,6 +336,8 @@ class Writer:
         """Without a pause between readers a WAL is never begun anew, and grows until the disk is full. Readers wait
         here for a moment; writers only for the checkpoint itself. Where one reads on, it is tried again later."""
         try:
+            # Not all of it by the writer, for whom everybody waits.
+            await asyncio.wrap_future(self._checkpoints.move_beside())
             async with self._readers.quiet():
                 await self._on_thread(lambda: store.restart_wal(self._connection))
             self._tally.checkpoints += 1
