@@ -11,11 +11,19 @@ from typing import Any
 import pytest
 import uvloop
 
-from openusher.web.accepting import TAKEN_MAX, Accepting
+from openusher.web import accepting as accepting_module
+from openusher.web.accepting import Accepting
 
+# Fewer than by default: both ends of all clients are descriptors of this process.
+TAKEN_MAX = 64
 CLIENTS = 3 * TAKEN_MAX
 # A connection is made within a few turns of being taken.
 TURNS_MAX = 3 + 6
+
+
+@pytest.fixture(autouse=True)
+def _few_at_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accepting_module, "TAKEN_MAX", TAKEN_MAX)
 
 
 class Greeting(asyncio.Protocol):

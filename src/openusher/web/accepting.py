@@ -14,8 +14,9 @@ from typing import Any
 
 from openusher.logs import event_log
 
-# At a turn: a few milliseconds, for which those who are connected wait.
-TAKEN_MAX = 64
+# At a turn, for which those who are connected wait: some 30 ms where so many come at once. Fewer than come, and the
+# kernel's queue of 4,096 runs over: it answers by SYN cookies then, and some of these connections it resets later.
+TAKEN_MAX = 512
 # Where there is no descriptor or no memory for one more, those who wait are not looked at for so long.
 _PAUSE_S = 0.5
 _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
