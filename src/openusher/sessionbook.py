@@ -12,6 +12,7 @@ from hashlib import sha256
 from sys import intern
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from openusher.ledger.base import SeeSessions
 from openusher.livesession import ADDRESSES_WINDOW_MS, Live, OfTicket
@@ -312,7 +313,8 @@ class SessionBook:
 
     def _add(self, session: Session, ticket: Ticket, *, seen_ms: int) -> Live:
         of_ticket = self._by_key.setdefault((ticket.cdn, ticket.key), OfTicket(ticket))
-        live = Live(_shared(session), of_ticket, seen_ms=seen_ms)
+        _share_words(session)
+        live = Live(session, of_ticket, seen_ms=seen_ms)
         of_ticket.lives[session.number] = live
         viewer = _viewer_of(live)
         others = self._by_viewer.get(viewer)
@@ -367,10 +369,11 @@ def _viewer(edge: int, key: str, password: str, ip: int, agent: str) -> str:
     return f"{edge}.{ip}.{len(key)}.{len(password)}.{key}{password}{agent}"
 
 
-def _shared(session: Session) -> Session:
-    """`session`, whose words that many have in common are in memory once."""
-    words = {name: intern(getattr(session, name)) for name in ("app", "appinst", "video", "base", "user_agent")}
-    return msgspec.structs.replace(session, **words)
+def _share_words(session: Session) -> None:
+    """Have the words that many sessions have in common in memory once."""
+    for name in ("app", "appinst", "video", "base", "user_agent"):
+        # Nobody else has it yet.
+        force_setattr(session, name, intern(getattr(session, name)))
 
 
 def _client(live: Live) -> tuple[int, str]:

@@ -27,6 +27,7 @@ from openusher.model.limits import URL_BYTES_MAX, checked_text
 
 TEMPLATES_MAX = 32
 TEMPLATE_BYTES_MAX = 512
+_KNOWN_PATHS = 512
 
 
 class Kind(StrEnum):
@@ -102,9 +103,14 @@ class PathMap:
         if not 0 < len(templates) <= TEMPLATES_MAX:
             raise InvalidParameter("path", f"give 1 to {TEMPLATES_MAX} templates")
         self._patterns = [_pattern(template) for template in templates]
+        # A crowd asks for the same files.
+        self._known = lru_cache(maxsize=_KNOWN_PATHS)(self._read)
 
     def read(self, path: str) -> Meaning:
         """What `path` means. One that no template knows, or not every server reads alike, has no base or video."""
+        return self._known(path)
+
+    def _read(self, path: str) -> Meaning:
         kind = kind_of(path)
         for pattern in self._patterns if _is_plain(path) else ():
             if (found := pattern.fullmatch(path)) is not None:

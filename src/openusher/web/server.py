@@ -45,8 +45,9 @@ _GOODBYE_S_MAX = 1.0
 # What was given up may still say so.
 _LAST_WORDS_S_MAX = 0.5
 
-# Of the collector's looks at what is no longer young, to one at everything.
-_MIDDLE_A_WHOLE = 1_000
+# Objects that the collector lets come before it looks at them, by Python's own rule 700; and of its looks at what is no
+# longer young, to one at everything.
+_YOUNG, _MIDDLE_A_WHOLE = 30_000, 25
 
 log = event_log()
 
@@ -149,11 +150,12 @@ def _raise_descriptor_limit() -> None:
 
 
 def _seldom_look_through_all() -> None:
-    """Let the collector of garbage look at what is young as before, and at everything once in a minute or so under
-    load. With twenty thousand connections that stops the door for more than a second, and by Python's own rule it was
-    done every other second when all asked at once. Requests leave next to nothing for it."""
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, _MIDDLE_A_WHOLE)
+    """Let the collector of garbage look seldom, and at everything once in a minute or so under load. Requests leave next
+    to nothing for it. With twenty thousand connections a look at everything stops the door for more than a second, and by
+    Python's own rule there was one every other second when all asked at once; where thousands wait for the ledger, to
+    look again and again at what was made for them took a tenth of the door's time."""
+    _, middle, _ = gc.get_threshold()
+    gc.set_threshold(_YOUNG, middle, _MIDDLE_A_WHOLE)
 
 
 def http_config(
