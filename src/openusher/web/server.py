@@ -150,10 +150,10 @@ def _raise_descriptor_limit() -> None:
 
 
 def _seldom_look_through_all() -> None:
-    """Let the collector of garbage look seldom, and at everything once in a minute or so under load. Requests leave next
-    to nothing for it. With twenty thousand connections a look at everything stops the door for more than a second, and
-    by Python's own rule there was one every other second when all asked at once; where thousands wait for the ledger,
-    to look again and again at what was made for them took a tenth of the door's time."""
+    """Let the collector of garbage look seldom, and at everything once in a minute or so under load. Requests leave
+    next to nothing for it. With twenty thousand connections a look at everything stops the door for more than a second,
+    and by Python's own rule there was one every other second when all asked at once; where thousands wait for the
+    ledger, to look again and again at what was made for them took a tenth of the door's time."""
     _, middle, _ = gc.get_threshold()
     gc.set_threshold(_YOUNG, middle, _MIDDLE_A_WHOLE)
 
