@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 
-from openusher.ledger.base import Decide
+from openusher.ledger.base import Decide, LedgerTally
 from openusher.ledger.sqlite import SqliteLedger, store
-from openusher.ledger.sqlite.checkpoints import CHECKPOINT_PAGES
+from openusher.ledger.sqlite.checkpoints import CHECKPOINT_PAGES, Checkpoints
 from openusher.model.attempt import AttemptRequest
 from openusher.model.search import AttemptFilter
 from tests.conformance.asking import new_account
@@ -64,12 +65,13 @@ async def _write_after_a_reader(file: Path) -> tuple[int, int]:
     wal = file.with_name(f"{file.name}-wal")
     reader = store.open_reader(file)
     reader.execute("BEGIN; SELECT count(*) FROM attempts").fetchall()
+    largest = 0
     for batch in range(3 * _BATCHES):
         if batch == _BATCHES // 2:
             reader.close()
             left_at = _pages(wal)
         await ledger.commit_batch([_decide(batch * _BATCH + n) for n in range(_BATCH)], now_ms=0)
-    largest = _pages(wal)
+        largest = max(largest, _pages(wal))
     await ledger.close()
     return left_at, largest
 
@@ -79,6 +81,36 @@ def test_a_wal_that_somebody_kept_long_is_moved_once_he_has_gone(tmp_path: Path)
 
     assert left_at > CHECKPOINT_PAGES
     assert largest < left_at + _GROWN
+
+
+def test_a_wal_that_begins_with_a_large_commit_is_moved_too(tmp_path: Path) -> None:
+    """After one that a reader had kept, and that was longer."""
+    file = tmp_path / "ledger.db"
+    connection = store.open_writer(file, demo=False)
+    connection.execute("CREATE TABLE filling (bytes BLOB)")
+    checkpoints = Checkpoints(lambda: store.open_beside(file), LedgerTally(pid=0))
+
+    def write(pages: int) -> None:
+        connection.execute(
+            "WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?) "
+            "INSERT INTO filling SELECT randomblob(4000) FROM number",
+            (pages,),
+        )
+        checkpoints.after_commit(connection)
+
+    with closing(store.open_reader(file)) as reader:
+        reader.execute("BEGIN; SELECT count(*) FROM filling").fetchall()
+        for _ in range(20):
+            write(CHECKPOINT_PAGES // 8)
+    checkpoints.move_beside().result()
+    kept, moved_of_kept = store.wal_pages(connection)
+    write(CHECKPOINT_PAGES + 100)
+    checkpoints.close()
+    begun_anew, moved = store.wal_pages(connection)
+    connection.close()
+
+    assert moved_of_kept == kept > begun_anew > CHECKPOINT_PAGES
+    assert moved == begun_anew
 
 
 def test_what_cannot_be_moved_stays_in_the_wal_and_nothing_is_lost(

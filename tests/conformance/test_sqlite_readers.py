@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import apsw
 import pytest
 
 from openusher.errors import CountUnavailable
 from openusher.ledger.base import Decide, NewAccount
-from openusher.ledger.sqlite import SqliteLedger
+from openusher.ledger.sqlite import SqliteLedger, store
 from openusher.model.account import ApiKey, Secret
 from openusher.model.attempt import AttemptRequest
 from openusher.model.search import AttemptFilter
 
 _WAL_PAGES_MAX = 200
+_LONG_WAL = 1_000
 _PAGE_BYTES = 4_096
 
 
@@ -65,6 +67,25 @@ def test_without_the_restart_the_same_load_lets_the_wal_grow(tmp_path: Path) -> 
     assert unbounded >= 4 * _WAL_PAGES_MAX
 
 
+def test_where_the_wal_is_taken_from_readers_it_has_been_moved_beside_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+    restart_wal = store.restart_wal
+
+    def restart(connection: apsw.Connection) -> None:
+        pages, moved = store.wal_pages(connection)
+        left.append(pages - moved)
+        restart_wal(connection)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "restart_wal", restart)
+        asyncio.run(_largest_wal(tmp_path, wal_pages_max=_LONG_WAL))
+
+    assert left
+    assert max(left) < _LONG_WAL / 4
+
+
 def test_a_search_that_takes_too_long_is_broken_off_and_says_so(tmp_path: Path) -> None:
     async def run() -> None:
         ledger = await _open(tmp_path / "ledger.db", read_s_max=1e-9, wal_pages_max=10**9)
@@ -74,4 +95,25 @@ def test_a_search_that_takes_too_long_is_broken_off_and_says_so(tmp_path: Path) 
             await ledger.count_pending(1, AttemptFilter(video="no such video"))
         await ledger.close()
 
+    asyncio.run(run())
+
+
+def test_where_no_thread_may_give_way_blocks_are_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In some sandboxes, and where everything runs at a niceness that may not be lowered."""
+
+    def refuse(by: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    async def run() -> None:
+        ledger = await _open(tmp_path / "ledger.db")
+        await ledger.commit_batch([_decide(1)], now_ms=0)
+        async with asyncio.timeout(10):
+            block = await ledger.next_block(now_ms=0)
+            assert block is not None
+            assert await ledger.blocks() == [block]
+        await ledger.close()
+
+    monkeypatch.setattr("os.nice", refuse)
     asyncio.run(run())

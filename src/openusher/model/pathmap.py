@@ -27,7 +27,8 @@ from openusher.model.limits import URL_BYTES_MAX, checked_text
 
 TEMPLATES_MAX = 32
 TEMPLATE_BYTES_MAX = 512
-_KNOWN_PATHS = 512
+# What is remembered of a map: some 300 KB at most.
+_KNOWN_PATHS, _KNOWN_CHARACTERS_MAX = 512, 200
 
 
 class Kind(StrEnum):
@@ -108,7 +109,7 @@ class PathMap:
 
     def read(self, path: str) -> Meaning:
         """What `path` means. One that no template knows, or not every server reads alike, has no base or video."""
-        return self._known(path)
+        return self._known(path) if len(path) <= _KNOWN_CHARACTERS_MAX else self._read(path)
 
     def _read(self, path: str) -> Meaning:
         kind = kind_of(path)

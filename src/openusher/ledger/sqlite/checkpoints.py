@@ -30,7 +30,7 @@ log = event_log()
 
 
 class Checkpoints:
-    """One for a writer; all but `close` to be called on the writer's thread."""
+    """One for a writer; to be called on the writer's thread where nothing else is said."""
 
     def __init__(self, connect: Callable[[], apsw.Connection], tally: LedgerTally) -> None:
         self._connect = connect
@@ -42,6 +42,8 @@ class Checkpoints:
         self._turns_beside = 0
         self._tried_at = 0
         self.wal_pages = 0
+        # Set on the writer's thread, and unset on any: no move is begun but by `move_beside`.
+        self.is_paused = False
 
     def after_commit(self, connection: apsw.Connection) -> None:
         """Look, where it is time to, how long the WAL is, and see that it is moved."""
@@ -49,10 +51,12 @@ class Checkpoints:
         if self.wal_pages < CHECKPOINT_PAGES and self._commits % _COMMITS_A_LOOK:
             return
         self.wal_pages, moved = store.wal_pages(connection)
-        if self._under_way and not self._under_way.done():
+        if self.is_paused or (self._under_way and not self._under_way.done()):
             return
-        if self.wal_pages < CHECKPOINT_PAGES:
+        if self.wal_pages < CHECKPOINT_PAGES or self.wal_pages < self._tried_at:
+            # A WAL that has become shorter is another one.
             self._turns_beside = self._tried_at = 0
+        if self.wal_pages < CHECKPOINT_PAGES:
             return
         if moved < self._tried_at:
             # Somebody read what stands before these pages, and may read on.
@@ -87,5 +91,5 @@ class Checkpoints:
         self._tally.checkpoints += 1
 
     def close(self) -> None:
-        """Return once none is under way. To be called before the writer closes the file."""
+        """Return once none is under way. To be called before the writer closes the file, from any thread."""
         self._thread.shutdown()

@@ -301,17 +301,17 @@ class SqliteLedger:
         if open_block is not None:
             return open_block
         after_id = await self._readers.ask(blocks.last_assigned)
-        found = await self._readers.ask_aside(lambda connection: blocks.next_range(connection, after_id=after_id))
+        found = await self._readers.ask_of_block(lambda connection: blocks.next_range(connection, after_id=after_id))
         if found is None:
             return None
         return await self._writer.write(lambda connection: blocks.assign(connection, found))
 
     async def block_rows(self, block: Block) -> bytes:
-        return await self._readers.ask_aside(lambda connection: blocks.rows_of(connection, block))
+        return await self._readers.ask_of_block(lambda connection: blocks.rows_of(connection, block))
 
     async def write_rows(self, block: Block, file: str) -> None:
         try:
-            await self._readers.ask_aside(lambda connection: blocks.write_rows(connection, block, Path(file)))
+            await self._readers.ask_of_block(lambda connection: blocks.write_rows(connection, block, Path(file)))
         except OSError as error:
             raise LedgerUnavailable(f"{file}: cannot be written: {error.strerror}") from error
 

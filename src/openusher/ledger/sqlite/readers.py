@@ -1,6 +1,7 @@
 """Reading beside the writer: connections on threads of their own, each question bounded in time.
 
-Three kinds, that never wait for one another: searches by accounts, short reads, and a check of the whole file.
+Kinds that never wait for one another: searches by accounts, short reads, blocks on their way to the log, and what
+looks at the whole file.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from math import inf
 from typing import Generic, TypeVar
 
 import apsw
@@ -30,21 +32,24 @@ SEARCHES_WAITING_MAX = 64
 _SHORT_WAITING_MAX = 1_000
 # How long all readers may be held up for those under way to finish.
 QUIET_S_MAX = 1.0
-_ASIDE_NICENESS = 10
+# Of the threads that read blocks, and of those aside.
+_NICENESS = 10
 # How many steps of the engine between two looks at the clock: a few hundred microseconds.
 _STEPS_A_LOOK = 20_000
 
 
 def _give_way() -> None:
-    """Where decisions want the cores, this thread gets a fraction of one. On Linux a priority is a thread's own."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _ASIDE_NICENESS)
+    """Where decisions want the cores, this thread gets a fraction of one. On Linux niceness is a thread's own; a
+    sandbox may forbid it."""
+    with suppress(OSError):
+        os.nice(_NICENESS)
 
 
 class _Lane:
     """Threads that answer, and the places in front of them."""
 
-    def __init__(self, name: str, threads: int, *, waiting_max: int) -> None:
-        self.threads = ThreadPoolExecutor(threads, thread_name_prefix=f"ledger-{name}")
+    def __init__(self, name: str, threads: int, *, waiting_max: int, begin: Callable[[], None] | None = None) -> None:
+        self.threads = ThreadPoolExecutor(threads, thread_name_prefix=f"ledger-{name}", initializer=begin)
         self.places = Places(threads, waiting_max=waiting_max)
 
 
@@ -64,6 +69,7 @@ class Readers:
         self._seconds_max = seconds_max
         self._searches = _Lane("search", _SEARCH_THREADS, waiting_max=SEARCHES_WAITING_MAX)
         self._short_reads = _Lane("read", 1, waiting_max=_SHORT_WAITING_MAX)
+        self._blocks = _Lane("block", 1, waiting_max=_SHORT_WAITING_MAX, begin=_give_way)
         self._of_thread = threading.local()
         self._connections: set[apsw.Connection] = set()
         self._aside: set[ThreadPoolExecutor] = set()
@@ -82,11 +88,16 @@ class Readers:
         Raises CountUnavailable when it took too long, Busy when its turn did not come, LedgerUnavailable when the
         file could not be read.
         """
-        return await self._ask_in(self._searches, cdn, question)
+        return await self._ask_in(self._searches, cdn, question, seconds_max=self._seconds_max)
 
     async def ask(self, question: Callable[[apsw.Connection], T], *, cdn: int = 0) -> T:
         """The answer to a short question, of account `cdn` or the node's own (0). Raises as `search`."""
-        return await self._ask_in(self._short_reads, cdn, question)
+        return await self._ask_in(self._short_reads, cdn, question, seconds_max=self._seconds_max)
+
+    async def ask_of_block(self, question: Callable[[apsw.Connection], T]) -> T:
+        """The answer to a question about the rows of a block, which takes a second, or where the cores are short as
+        long as it does. Raises LedgerUnavailable."""
+        return await self._ask_in(self._blocks, 0, question, seconds_max=inf)
 
     async def ask_aside(self, question: Callable[[apsw.Connection], T]) -> T:
         """The answer to a question that takes its time: without a limit, on a connection of its own.
@@ -97,7 +108,7 @@ class Readers:
         thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-aside", initializer=_give_way)
         self._aside.add(thread)
         try:
-            return await self._run(thread, self._answer_aside, _Question(question, deadline=float("inf")))
+            return await self._run(thread, self._answer_aside, _Question(question, deadline=inf))
         finally:
             # By itself, once it has let its connection go: also where its asker has gone before that. Where all are
             # being closed, that waits for it.
@@ -105,10 +116,12 @@ class Readers:
                 thread.submit(self._aside.discard, thread)
             thread.shutdown(wait=False)
 
-    async def _ask_in(self, lane: _Lane, cdn: int, question: Callable[[apsw.Connection], T]) -> T:
-        asked = _Question(question, deadline=time.monotonic() + self._seconds_max)
+    async def _ask_in(
+        self, lane: _Lane, cdn: int, question: Callable[[apsw.Connection], T], *, seconds_max: float
+    ) -> T:
+        asked = _Question(question, deadline=time.monotonic() + seconds_max)
         try:
-            async with asyncio.timeout(self._seconds_max):
+            async with asyncio.timeout(None if seconds_max == inf else seconds_max):
                 await lane.places.take(cdn)
                 try:
                     await self._may_begin.wait()
@@ -196,7 +209,7 @@ class Readers:
 
     @asynccontextmanager
     async def quiet(self) -> AsyncIterator[None]:
-        """A moment in which no search and no short read is under way: new ones wait until it is over.
+        """A moment in which no search, no short read and no read of a block is under way: new ones wait for its end.
 
         Raises TimeoutError when those under way have not finished within `QUIET_S_MAX`.
         """
@@ -215,7 +228,8 @@ class Readers:
             # A check may be closing its own just now.
             with suppress(apsw.ConnectionClosedError):
                 connection.interrupt()
-        for threads in (self._searches.threads, self._short_reads.threads, *self._aside):
+        lanes = (self._searches, self._short_reads, self._blocks)
+        for threads in (*(lane.threads for lane in lanes), *self._aside):
             # In a thread: the loop goes on while the last question is left.
             await asyncio.to_thread(threads.shutdown)
         while self._connections:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +32,8 @@ SELECT clock_ms, last_batch, last_attempt, last_session, (SELECT coalesce(max(nu
 """
 # After a try that met readers who do not finish; each try holds up all others for a moment.
 _WAL_RETRY_S = 10.0
+# The second moves what came during the first.
+_MOVES_BEFORE_RESTART = 2
 # What one operation's content can raise, while the file is well: constraints, lengths, numbers past 63 bits, text
 # that is no Unicode, types that no column takes, a ticket whose rules cannot be read.
 _CONTENT_ERRORS = (
@@ -149,6 +152,7 @@ class Writer:
             await self.write(lambda connection: None)
 
     async def close(self) -> None:
+        self._next_wal_restart = inf
         if self._restarting_wal is not None:
             await self._restarting_wal
         await asyncio.to_thread(self._checkpoints.close)
@@ -334,11 +338,13 @@ class Writer:
 
     async def _restart_wal(self) -> None:
         """Without a pause between readers a WAL is never begun anew, and grows until the disk is full. Readers wait
-        here for a moment; writers only for the checkpoint itself. Where one reads on, it is tried again later."""
+        here for some tenths of a second; writers only for what came while the rest was moved beside them. Where one
+        reads on, it is tried again later."""
         try:
-            # Not all of it by the writer, for whom everybody waits.
-            await asyncio.wrap_future(self._checkpoints.move_beside())
+            await self._on_thread(self._pause_checkpoints)
             async with self._readers.quiet():
+                for _ in range(_MOVES_BEFORE_RESTART):
+                    await asyncio.wrap_future(self._checkpoints.move_beside())
                 await self._on_thread(lambda: store.restart_wal(self._connection))
             self._tally.checkpoints += 1
         except (apsw.Error, TimeoutError) as error:
@@ -346,7 +352,11 @@ class Writer:
             log.warning("ledger.wal_not_restarted", error=type(error).__name__)
             self._next_wal_restart = time.monotonic() + _WAL_RETRY_S
         finally:
+            self._checkpoints.is_paused = False
             self._restarting_wal = None
+
+    def _pause_checkpoints(self) -> None:
+        self._checkpoints.is_paused = True
 
 
 def _read_counters(connection: apsw.Connection) -> Counters:
