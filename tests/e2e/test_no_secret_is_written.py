@@ -278,6 +278,13 @@ def _control() -> str:
     return f"http://user:{CONTROL_PASSWORD}@127.0.0.1:{free_port()}"
 
 
+def await_event(node: Node, event: str) -> None:
+    until = time.monotonic() + _WAIT_S_MAX
+    while event not in node.log_file.read_text():
+        assert time.monotonic() < until, f"no {event} in the node's log"
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("log_format", ["json", "console"])
 def test_a_busy_node_writes_no_secret(tmp_path: Path, log_format: str) -> None:
     node = Node(tmp_path / "data", "--log-level", "debug", "--log-format", log_format, "--ship-rows", "1").start()
@@ -290,6 +297,7 @@ def test_a_busy_node_writes_no_secret(tmp_path: Path, log_format: str) -> None:
             busy.ask_about_connections(connection)
         busy.send_what_is_no_question()
         written += busy.processes()
+        await_event(node, "block.shipped")
         if ends == "by itself":
             busy.crash()
         if ends == "by its ledger":
