@@ -45,7 +45,7 @@ bench-kickoff: $(TESTREADY)
 
 # The same over so many connections that the node has to tell some that it is busy, and to real nginx before it.
 bench-kickoff-busy: $(TESTREADY)
-	@$(BIN)/python -m bench.kickoff --connections 19000 --results bench/kickoff-busy.json
+	@$(BIN)/python -m bench.kickoff --connections 19000 --seconds 28 --results bench/kickoff-busy.json
 
 bench-kickoff-nginx: $(TESTREADY) packages
 	@$(BIN)/python -m bench.kickoff --through nginx

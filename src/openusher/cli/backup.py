@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,14 +10,13 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from openusher.beside import give_way
 from openusher.cli.connect import admin, ask
 from openusher.cli.options import AsJson, Data, settings_of
 from openusher.cli.output import Exit, err, fail, out, print_fields, print_json, print_table
 from openusher.cli.progress import bytes_done, shown_bytes, under_way
 from openusher.errors import SetupError
 from openusher.settings import Settings
-
-_NICENESS = 10
 
 
 def backup(
@@ -103,8 +101,7 @@ async def _back_up(settings: Settings, directory: Path, *, keep: int, as_json: b
     from openusher.backup.staging import Staged
 
     began = time.monotonic()
-    # What is copied here must not take the node's cores from its decisions.
-    os.nice(_NICENESS)
+    give_way()
     async with admin(settings, with_log=True) as client:
         prepare_directory(directory, data=settings.data)
         # Both: the node stages one at a time, and somebody may name one folder for two nodes.

@@ -36,7 +36,7 @@ from openusher.attemptlog.embedded.wire import (
     framed,
 )
 from openusher.attemptlog.engine import ERROR_NAME
-from openusher.beside import DoorSocket, ignore_signals, live_with
+from openusher.beside import DoorSocket, give_way, ignore_signals, live_with
 from openusher.logs import LogForm, log_to_stderr
 
 if TYPE_CHECKING:
@@ -50,10 +50,6 @@ _CACHE_BYTES = 64 * 1024 * 1024
 _FORMAT = "JSONCompactEachRow"
 # From -1000, never, to 1000, always first; the others have the 0 that processes begin with.
 _OOM_SCORE = "500"
-# A viewer waits for each decision: whoever decides gets nine tenths of a core that both want, and at once. Beside a
-# backlog of a million that moves, a decision then takes 13 ms in the place of 138; a count beside decisions takes as
-# long as before, or, where it reads a whole account, up to twice.
-_NICENESS = 10
 
 
 class _Refusal(Exception):
@@ -69,7 +65,9 @@ def main() -> None:
     launch = msgspec.json.decode(sys.argv[1], type=Launch)
     live_with(launch.parent_pid)
     _be_first_to_go()
-    _give_way()
+    # Beside a backlog that moves, a decision then takes 13 ms in the place of 138; a count beside decisions takes as
+    # long as before, or, where it reads a whole account, up to twice.
+    give_way()
     log_to_stderr(LogForm("json", launch.log_level), process="log")
     door = _Door(socket.socket(fileno=launch.socket_fd))
     try:
@@ -92,12 +90,6 @@ def _be_first_to_go() -> None:
     """Where memory runs out, the kernel shall end this process, which is started again, and not the door or ledger."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
-
-
-def _give_way() -> None:
-    """Where the cores are short, to whoever decides; a sandbox may forbid it."""
-    with contextlib.suppress(OSError):
-        os.nice(_NICENESS)
 
 
 class _Door:

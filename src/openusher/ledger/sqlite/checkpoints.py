@@ -42,8 +42,7 @@ class Checkpoints:
         self._turns_beside = 0
         self._tried_at = 0
         self.wal_pages = 0
-        # Set on the writer's thread, and unset on any: no move is begun but by `move_beside`.
-        self.is_paused = False
+        self._is_paused = False
 
     def after_commit(self, connection: apsw.Connection) -> None:
         """Look, where it is time to, how long the WAL is, and see that it is moved."""
@@ -51,7 +50,7 @@ class Checkpoints:
         if self.wal_pages < CHECKPOINT_PAGES and self._commits % _COMMITS_A_LOOK:
             return
         self.wal_pages, moved = store.wal_pages(connection)
-        if self.is_paused or (self._under_way and not self._under_way.done()):
+        if self._is_paused or (self._under_way and not self._under_way.done()):
             return
         if self.wal_pages < CHECKPOINT_PAGES or self.wal_pages < self._tried_at:
             # A WAL that has become shorter is another one.
@@ -69,6 +68,14 @@ class Checkpoints:
         else:
             self._turns_beside += 1
             self._under_way = self.move_beside()
+
+    def pause(self) -> None:
+        """Begin no move but by `move_beside`, until `go_on`."""
+        self._is_paused = True
+
+    def go_on(self) -> None:
+        """From any thread."""
+        self._is_paused = False
 
     def move_beside(self) -> Future[None]:
         """Move what there is, as far as readers allow, while the writer goes on. From any thread."""

@@ -7,7 +7,6 @@ looks at the whole file.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +17,7 @@ from typing import Generic, TypeVar
 
 import apsw
 
+from openusher.beside import give_way
 from openusher.errors import Busy, CountUnavailable, LedgerUnavailable
 from openusher.ledger.sqlite.onthread import on_thread
 from openusher.ledger.sqlite.places import Places
@@ -32,25 +32,26 @@ SEARCHES_WAITING_MAX = 64
 _SHORT_WAITING_MAX = 1_000
 # How long all readers may be held up for those under way to finish.
 QUIET_S_MAX = 1.0
-# Of the threads that read blocks, and of those aside.
-_NICENESS = 10
 # How many steps of the engine between two looks at the clock: a few hundred microseconds.
 _STEPS_A_LOOK = 20_000
 
 
-def _give_way() -> None:
-    """Where decisions want the cores, this thread gets a fraction of one. On Linux niceness is a thread's own; a
-    sandbox may forbid it."""
-    with suppress(OSError):
-        os.nice(_NICENESS)
-
-
 class _Lane:
-    """Threads that answer, and the places in front of them."""
+    """Threads that answer, the places in front of them, and how long an answer may take, its wait for a place included;
+    None for as long as it does."""
 
-    def __init__(self, name: str, threads: int, *, waiting_max: int, begin: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        *,
+        waiting_max: int,
+        seconds_max: float | None,
+        begin: Callable[[], None] | None = None,
+    ) -> None:
         self.threads = ThreadPoolExecutor(threads, thread_name_prefix=f"ledger-{name}", initializer=begin)
         self.places = Places(threads, waiting_max=waiting_max)
+        self.seconds_max = seconds_max
 
 
 class _Question(Generic[T]):
@@ -67,9 +68,9 @@ class Readers:
     def __init__(self, connect: Callable[[], apsw.Connection], *, seconds_max: float) -> None:
         self._connect = connect
         self._seconds_max = seconds_max
-        self._searches = _Lane("search", _SEARCH_THREADS, waiting_max=SEARCHES_WAITING_MAX)
-        self._short_reads = _Lane("read", 1, waiting_max=_SHORT_WAITING_MAX)
-        self._blocks = _Lane("block", 1, waiting_max=_SHORT_WAITING_MAX, begin=_give_way)
+        self._searches = _Lane("search", _SEARCH_THREADS, waiting_max=SEARCHES_WAITING_MAX, seconds_max=seconds_max)
+        self._short_reads = _Lane("read", 1, waiting_max=_SHORT_WAITING_MAX, seconds_max=seconds_max)
+        self._blocks = _Lane("block", 1, waiting_max=_SHORT_WAITING_MAX, seconds_max=None, begin=give_way)
         self._of_thread = threading.local()
         self._connections: set[apsw.Connection] = set()
         self._aside: set[ThreadPoolExecutor] = set()
@@ -88,16 +89,16 @@ class Readers:
         Raises CountUnavailable when it took too long, Busy when its turn did not come, LedgerUnavailable when the
         file could not be read.
         """
-        return await self._ask_in(self._searches, cdn, question, seconds_max=self._seconds_max)
+        return await self._ask_in(self._searches, cdn, question)
 
     async def ask(self, question: Callable[[apsw.Connection], T], *, cdn: int = 0) -> T:
         """The answer to a short question, of account `cdn` or the node's own (0). Raises as `search`."""
-        return await self._ask_in(self._short_reads, cdn, question, seconds_max=self._seconds_max)
+        return await self._ask_in(self._short_reads, cdn, question)
 
     async def ask_of_block(self, question: Callable[[apsw.Connection], T]) -> T:
         """The answer to a question about the rows of a block, which takes a second, or where the cores are short as
         long as it does. Raises LedgerUnavailable."""
-        return await self._ask_in(self._blocks, 0, question, seconds_max=inf)
+        return await self._ask_in(self._blocks, 0, question)
 
     async def ask_aside(self, question: Callable[[apsw.Connection], T]) -> T:
         """The answer to a question that takes its time: without a limit, on a connection of its own.
@@ -105,7 +106,7 @@ class Readers:
         Nobody waits for it, nor does `quiet`. Raises LedgerUnavailable.
         """
         self._check_open()
-        thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-aside", initializer=_give_way)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="ledger-aside", initializer=give_way)
         self._aside.add(thread)
         try:
             return await self._run(thread, self._answer_aside, _Question(question, deadline=inf))
@@ -116,12 +117,11 @@ class Readers:
                 thread.submit(self._aside.discard, thread)
             thread.shutdown(wait=False)
 
-    async def _ask_in(
-        self, lane: _Lane, cdn: int, question: Callable[[apsw.Connection], T], *, seconds_max: float
-    ) -> T:
-        asked = _Question(question, deadline=time.monotonic() + seconds_max)
+    async def _ask_in(self, lane: _Lane, cdn: int, question: Callable[[apsw.Connection], T]) -> T:
+        seconds_max = lane.seconds_max
+        asked = _Question(question, deadline=inf if seconds_max is None else time.monotonic() + seconds_max)
         try:
-            async with asyncio.timeout(None if seconds_max == inf else seconds_max):
+            async with asyncio.timeout(seconds_max):
                 await lane.places.take(cdn)
                 try:
                     await self._may_begin.wait()

@@ -341,7 +341,7 @@ class Writer:
         here for some tenths of a second; writers only for what came while the rest was moved beside them. Where one
         reads on, it is tried again later."""
         try:
-            await self._on_thread(self._pause_checkpoints)
+            await self._on_thread(self._checkpoints.pause)
             async with self._readers.quiet():
                 for _ in range(_MOVES_BEFORE_RESTART):
                     await asyncio.wrap_future(self._checkpoints.move_beside())
@@ -352,11 +352,8 @@ class Writer:
             log.warning("ledger.wal_not_restarted", error=type(error).__name__)
             self._next_wal_restart = time.monotonic() + _WAL_RETRY_S
         finally:
-            self._checkpoints.is_paused = False
+            self._checkpoints.go_on()
             self._restarting_wal = None
-
-    def _pause_checkpoints(self) -> None:
-        self._checkpoints.is_paused = True
 
 
 def _read_counters(connection: apsw.Connection) -> Counters:
