@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from contextlib import suppress
@@ -27,10 +28,12 @@ def memory_bytes(pids: dict[str, int]) -> dict[str, int]:
 def folder_bytes(data: Path) -> dict[str, int]:
     """What the parts of a data folder take on the disk: ledger, log, and the rest."""
     found: Counter[str] = Counter({"ledger": 0, "log": 0, "other": 0})
-    for file in data.rglob("*"):
-        # Merges and checkpoints remove files meanwhile.
-        with suppress(OSError):
-            found[_part(file.relative_to(data).parts[0])] += file.lstat().st_blocks * _DISK_BLOCK
+    # Merges and checkpoints remove files and folders meanwhile: os.walk passes over a folder that has gone, where
+    # Path.rglob raises (Python 3.11).
+    for folder, folders, files in os.walk(data):
+        for file in (Path(folder, name) for name in (*folders, *files)):
+            with suppress(OSError):
+                found[_part(file.relative_to(data).parts[0])] += file.lstat().st_blocks * _DISK_BLOCK
     return dict(found)
 
 
