@@ -43,6 +43,8 @@ class KeptCounts:
         # What was asked last is at the end.
         self._kept: OrderedDict[bytes, Kept] = OrderedDict()
         self._first: dict[bytes, asyncio.Event] = {}
+        # How often an answer was one that was kept, and what came since.
+        self.answered = 0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -78,6 +80,7 @@ class KeptCounts:
             count = pending.count + await in_log(since, left_to_log(since, pending, settled))
             if kept is not None:
                 count += kept.count
+                self.answered += 1
             self._keep(digest, Kept(count, Settled.by(pending)))
             return count
 

@@ -81,6 +81,8 @@ class KeptTotals:
         self._now_s = now_s
         # Who asked last is at the end.
         self._accounts: OrderedDict[int, _Account] = OrderedDict()
+        # How many questions found their answer here.
+        self.answered = 0
 
     @property
     def size_bytes(self) -> int:
@@ -89,14 +91,20 @@ class KeptTotals:
     async def count(self, cdn: int, search: AttemptFilter) -> Kept | None:
         """How many attempts of `cdn` match; None where that is not to be had from totals. Raises as a count."""
         async with self._caught_up(cdn, search) as known:
-            return None if known is None else Kept(await known.totals.count(search), known.settled)
+            if known is None:
+                return None
+            self.answered += 1
+            return Kept(await known.totals.count(search), known.settled)
 
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy) -> Counter[GroupValue] | None:
         """How many attempts each group has that has any; else as `count`."""
         if by not in GROUPS:
             return None
         async with self._caught_up(cdn, search) as known:
-            return None if known is None else await known.totals.groups(search, by)
+            if known is None:
+                return None
+            self.answered += 1
+            return await known.totals.groups(search, by)
 
     @asynccontextmanager
     async def _caught_up(self, cdn: int, search: AttemptFilter) -> AsyncIterator[_Known | None]:

@@ -59,9 +59,9 @@ class Searching:
         kept_counts: int,
         kept_totals_bytes_max: int,
     ) -> None:
-        self._kept = KeptCounts(kept_counts)
+        self.kept = KeptCounts(kept_counts)
         # Without a log, the first reading would keep the ledger's readers from all others' questions for too long.
-        self._totals = KeptTotals(
+        self.totals = KeptTotals(
             kept_totals_bytes_max if attempt_log.ships else 0,
             in_ledger=lambda cdn, search, most: ledger.totals_pending(cdn, search, most=most),
             in_log=self._totals_in_log,
@@ -88,14 +88,14 @@ class Searching:
         """
         with self._asking(SearchKind.COUNT):
             # The ledger first: a block that moves in between is then counted once, in the ledger or below the horizon.
-            return await self._kept.count(
+            return await self.kept.count(
                 cdn,
                 search,
                 in_ledger=lambda search: self._ledger.count_pending(cdn, search, held=True),
                 in_log=lambda search, horizon: self.from_log(
                     horizon, lambda: self._log.count(cdn, search, horizon), empty=0
                 ),
-                in_totals=lambda: self._totals.count(cdn, search),
+                in_totals=lambda: self.totals.count(cdn, search),
             )
 
     async def _totals_in_log(self, cdn: int, search: AttemptFilter, horizon: Horizon, most: int) -> list[Total]:
@@ -111,7 +111,7 @@ class Searching:
     async def _group(self, cdn: int, search: AttemptFilter, by: GroupBy, *, seek: int, limit: int) -> Grouped:
         # One reading of each gives groups and sum, so that all groups add up to the count while attempts arrive.
         top = seek + limit
-        if (counts := await self._totals.groups(cdn, search, by)) is not None:
+        if (counts := await self.totals.groups(cdn, search, by)) is not None:
             return Grouped((await largest(counts, top))[seek:], len(counts), counts.total())
         pending = await self._ledger.group_pending(cdn, search, by, top=None if self._log.ships else top)
         horizon = pending.horizon

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from openusher.kepttotals import KEPT_TOTALS_BYTES
 from openusher.web.metrics.families import FAMILIES, Family, Kind
 from tests.e2e import busysite as done
 from tests.e2e.busysite import BusySite
@@ -98,6 +99,16 @@ def test_searches_are_counted_by_kind(seen: Scraped) -> None:
         ("list",): done.LISTED,
     }
     assert seen.by("usher_failed_searches_total", "kind") == {}
+
+
+def test_answers_from_what_is_kept_are_counted_and_its_size_is_shown(seen: Scraped) -> None:
+    # The first count finds none that is kept; an account's totals are read for the second who asks what they answer.
+    assert seen.by("usher_kept_answers_total", "kept") == {
+        ("counts",): done.COUNTED - 1,
+        ("totals",): done.GROUPED - 1,
+    }
+    assert seen.of("usher_kept_counts") == 1
+    assert 0 < seen.of("usher_kept_totals_bytes") < KEPT_TOTALS_BYTES
 
 
 def test_what_the_ledgers_process_did_is_told_by_it(seen: Scraped) -> None:

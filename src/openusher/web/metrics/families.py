@@ -293,6 +293,23 @@ FAILED_SEARCHES = _counter(
     "See usher_log_up and usher_shipping_stopped; else counts ask for too much at once.",
     "kind",
 )
+KEPT_ANSWERS = _counter(
+    "usher_kept_answers_total",
+    "Counts and groups that were answered from what is kept, and what came since: counts (the same question asked "
+    "before), or totals (of its account).",
+    "All others read the whole account or an index: compare it with usher_search_seconds_count.",
+    "kept",
+)
+KEPT_COUNTS = _gauge(
+    "usher_kept_counts",
+    "Questions whose counts are kept.",
+    "At the setting kept_counts, those asked the longest ago make room; asked again, they are counted anew.",
+)
+KEPT_TOTALS_BYTES = _gauge(
+    "usher_kept_totals_bytes",
+    "What the totals that are kept of accounts take of the door's memory.",
+    "Near the setting kept_totals_bytes_max, there is not room for all accounts that ask.",
+)
 
 # Each process: the library reads these from /proc.
 
@@ -371,7 +388,7 @@ SECTIONS: dict[str, list[Family]] = {
         LOG_UP,
         LOG_RESTARTS,
     ],
-    "Counts": [SEARCH_SECONDS, FAILED_SEARCHES],
+    "Counts": [SEARCH_SECONDS, FAILED_SEARCHES, KEPT_ANSWERS, KEPT_COUNTS, KEPT_TOTALS_BYTES],
     "Processes": _of_processes(),
 }
 FAMILIES: tuple[Family, ...] = tuple(family for section in SECTIONS.values() for family in section)

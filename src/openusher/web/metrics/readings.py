@@ -152,6 +152,10 @@ class Readings:
             reading.put(show.SEARCH_SECONDS, took_s, kind)
         for kind, failed in searching.failed.items():
             reading.put(show.FAILED_SEARCHES, failed, kind)
+        reading.put(show.KEPT_ANSWERS, searching.kept.answered, "counts")
+        reading.put(show.KEPT_ANSWERS, searching.totals.answered, "totals")
+        reading.put(show.KEPT_COUNTS, len(searching.kept))
+        reading.put(show.KEPT_TOTALS_BYTES, searching.totals.size_bytes)
 
     def _read_pending(self, reading: Reading, stats: LedgerStats) -> None:
         reading.put(show.PENDING, stats.pending)
