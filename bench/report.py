@@ -49,6 +49,11 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     figures: Sequence[Figure]
 
 
+def read_results(file: Path) -> Results:
+    """A run that `write_results` has written."""
+    return msgspec.json.decode(file.read_bytes(), type=Results)
+
+
 def write_results(results: msgspec.Struct, file: Path) -> None:
     # Three digits after the point are more than any of these figures is worth.
     plain = msgspec.json.decode(msgspec.json.encode(results))

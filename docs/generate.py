@@ -12,7 +12,6 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from bench.peers.results import RESULTS as PEERS
 from docs.measured import performance_tables
 from openusher.cli.main import app
 from openusher.cli.sources import flag_of, variable_of
@@ -178,11 +177,12 @@ def openapi_text() -> str:
 
 def main() -> None:
     """Fill in every page of `MADE`, and write what is made as a whole; draw what has been measured since."""
-    if PEERS.exists():
-        # Only here: what draws takes a second to load.
-        from bench.peers.plots import draw_all
+    # Only here: what draws takes a second to load.
+    from bench.nodeplots import PLOTS as OF_NODES
+    from bench.peers.plots import PLOTS as OF_PEERS
+    from bench.plots import draw_all
 
-        draw_all(PLOTS)
+    draw_all(PLOTS, (*OF_NODES, *OF_PEERS))
     OPENAPI.write_text(openapi_text())
     for name, make in MADE.items():
         page = DOCS / name

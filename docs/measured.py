@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
-from bench.peers.results import read_results
+from bench.peers.results import read_results as read_peers
 from bench.peers.shown import markdown, run_sentence, tables
-from bench.report import Figure, Results, figure_cells, machine_sentence
+from bench.report import Figure, figure_cells, machine_sentence, read_results
 from docs.sizing import measured, sizing_table
 
 _BENCH = Path(__file__).parents[1] / "bench"
@@ -28,7 +26,8 @@ _NODES = (
     ("From the start until it is ready", "start.json", "make bench-start"),
     ("Moving attempts to the log", "ship.json", "make bench-ship"),
 )
-# After which table which plot stands.
+# After which table which plot stands: of a node's by their file, of the peers' by their place.
+NODE_PLOTS = {"large.json": "large", "kickoff.json": "crowd", "kickoff-busy.json": "crowd-busy"}
 PLOT_AFTER = {0: "decisions", 3: "waiting", 4: "counts"}
 _COLUMNS = ("log", "what", "conn.", "per s", "p50 ms", "p99 ms", "of constant")
 
@@ -38,6 +37,8 @@ def performance_tables(folder: Path = _BENCH, plots: str = "performance") -> str
     sections: list[str] = []
     for title, file, command in _NODES:
         sections += (f"## {title}", _node(folder / file, command))
+        if file in NODE_PLOTS and (folder / file).exists():
+            sections.append(f"![{title}]({plots}/{NODE_PLOTS[file]}.svg)")
     sections += ("## Beside what one would build or pick instead", *_beside(folder / "peers.json", plots))
     sections += ("## What you need", *_sizing(folder / "results.json", folder / "followup.json"))
     return "\n\n".join(sections)
@@ -46,7 +47,7 @@ def performance_tables(folder: Path = _BENCH, plots: str = "performance") -> str
 def _node(file: Path, command: str) -> str:
     if not file.exists():
         return f"Not measured here yet: `{command}` does."
-    found = msgspec.json.decode(file.read_bytes(), type=Results)
+    found = read_results(file)
     rows = [f"| {' | '.join(_cells(figure))} |" for figure in found.figures]
     head = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     attempts = " and ".join(f"{number:,} with `--log {log}`" for log, number in found.attempts_by_log.items())
@@ -62,7 +63,7 @@ def _beside(file: Path, plots: str) -> Iterator[str]:
     if not file.exists():
         yield "Not measured here yet: `make bench-peers` does, in under 15 minutes."
         return
-    found = read_results(file)
+    found = read_peers(file)
     yield f"By `make bench-peers`. {run_sentence(found)}"
     for place, shown in enumerate(tables(found)):
         yield f"### {shown.title}"

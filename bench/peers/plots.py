@@ -1,17 +1,10 @@
-"""The figures as plots in docs/performance/: `python -m docs.generate` draws them where they are older than the JSON.
-
-Each names the JSON that it was drawn from by its digest, so that a test can hold one against the other.
-"""
+"""Usher beside what one would build or pick instead, as plots."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from bench.peers.results import (
     BRIN,
@@ -23,39 +16,17 @@ from bench.peers.results import (
     SECURE_LINK,
     SQLITE,
     USHER,
-    PeerResults,
     read_results,
 )
+from bench.plots import Plot, finish
 
-# Text stays text, and two drawings of one run are the same.
-mpl.rcParams["svg.fonttype"] = "none"
-mpl.rcParams["svg.hashsalt"] = "usher"
-_INCHES = (8.0, 4.5)
 # One colour each, in every plot.
 _NAMES = (USHER, CONSTANT, FLOOR, BTREE, BRIN, SQLITE, DUCKDB, SECURE_LINK)
 _COLOURS = {name: f"C{place}" for place, name in enumerate(_NAMES)}
 
 
-def draw_all(folder: Path, results: Path = RESULTS) -> None:
-    """Write every plot of `PLOTS` into `folder`, but for those that were drawn from these results."""
-    found = read_results(results)
-    digest = digest_of(results)
-    folder.mkdir(exist_ok=True)
-    for name, draw in PLOTS.items():
-        file = folder / f"{name}.svg"
-        if file.exists() and digest in file.read_text():
-            continue
-        figure = Figure(figsize=_INCHES, layout="constrained")
-        draw(figure.add_subplot(), found)
-        figure.savefig(file, format="svg", metadata={"Date": None, "Description": f"drawn from peers.json {digest}"})
-
-
-def digest_of(results: Path) -> str:
-    """What a plot says of the file that it was drawn from."""
-    return sha256(results.read_bytes()).hexdigest()[:16]
-
-
-def _rates(axes: Axes, results: PeerResults) -> None:
+def _rates(axes: Axes, file: Path) -> None:
+    results = read_results(file)
     closed = [figure for figure in results.decisions if figure.share is None]
     for name in dict.fromkeys(figure.contestant for figure in closed):
         of = [figure for figure in closed if figure.contestant == name]
@@ -65,10 +36,11 @@ def _rates(axes: Axes, results: PeerResults) -> None:
         axes.fill_between(connections, least, most, alpha=0.2, color=_COLOURS[name])
     axes.set(xscale="log", yscale="log", xlabel="connections", ylabel="decisions a second")
     axes.set_title("Decisions, as fast as it goes: medians and spreads")
-    _finish(axes)
+    finish(axes)
 
 
-def _waits(axes: Axes, results: PeerResults) -> None:
+def _waits(axes: Axes, file: Path) -> None:
+    results = read_results(file)
     open_loop = [figure for figure in results.decisions if figure.share is not None and figure.contestant != FLOOR]
     for name in dict.fromkeys(figure.contestant for figure in open_loop):
         of = [figure for figure in open_loop if figure.contestant == name and figure.p99_ms is not None]
@@ -77,10 +49,11 @@ def _waits(axes: Axes, results: PeerResults) -> None:
         axes.plot(offered, waited, marker="o", label=name, color=_COLOURS[name])
     axes.set(xscale="log", yscale="log", xlabel="decisions offered a second", ylabel="p99, ms")
     axes.set_title("How long viewers wait, at 50, 75, 90 and 95 % of each one's own maximum")
-    _finish(axes)
+    finish(axes)
 
 
-def _counts(axes: Axes, results: PeerResults) -> None:
+def _counts(axes: Axes, file: Path) -> None:
+    results = read_results(file)
     questions = list(dict.fromkeys(figure.question for figure in results.counts))
     for name in dict.fromkeys(figure.contestant for figure in results.counts):
         of = [figure for figure in results.counts if figure.contestant == name]
@@ -90,16 +63,10 @@ def _counts(axes: Axes, results: PeerResults) -> None:
     axes.set_yticks(range(len(questions)), questions)
     axes.invert_yaxis()
     axes.set_title(f"Counts of {results.attempts:,} attempts, by filter or group")
-    _finish(axes)
+    finish(axes)
 
 
-def _finish(axes: Axes) -> None:
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-PLOTS: dict[str, Callable[[Axes, PeerResults], None]] = {
-    "decisions": _rates,
-    "waiting": _waits,
-    "counts": _counts,
-}
+DECISIONS = Plot("decisions", RESULTS, _rates)
+WAITING = Plot("waiting", RESULTS, _waits)
+COUNTS = Plot("counts", RESULTS, _counts)
+PLOTS = (DECISIONS, WAITING, COUNTS)

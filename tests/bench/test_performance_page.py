@@ -9,13 +9,13 @@ import msgspec
 
 from bench.load import Report
 from bench.machine import Machine
+from bench.nodeplots import PLOTS as OF_NODES
 from bench.peers.contest import decided_of
-from bench.peers.plots import PLOTS, digest_of, draw_all
+from bench.peers.plots import PLOTS
 from bench.peers.results import (
     BTREE,
     CONSTANT,
     FLOOR,
-    RESULTS,
     USHER,
     CountTime,
     Decided,
@@ -24,9 +24,10 @@ from bench.peers.results import (
     read_results,
     spread,
 )
+from bench.plots import digest_of, draw_all
 from bench.report import write_results
 from docs.generate import PLOTS as DRAWN
-from docs.measured import PLOT_AFTER, performance_tables
+from docs.measured import NODE_PLOTS, PLOT_AFTER, performance_tables
 from docs.sizing import Measured, sizing_table
 
 _MACHINE = Machine(
@@ -130,16 +131,19 @@ def test_a_spread_is_the_median_of_the_rounds_and_their_ends() -> None:
 
 def test_plots_are_drawn_anew_when_the_figures_are_others_and_only_then(tmp_path: Path) -> None:
     results, plots = tmp_path / "peers.json", tmp_path / "plots"
+    of_run = [plot._replace(results=results) for plot in PLOTS]
+    draw_all(plots, of_run)
+    assert list(plots.iterdir()) == []
     write_results(FOUND, results)
-    draw_all(plots, results)
+    draw_all(plots, of_run)
     first = {file.stem: file.read_text() for file in plots.iterdir()}
     (plots / "counts.svg").write_text(f"{digest_of(results)} is not drawn again")
-    draw_all(plots, results)
+    draw_all(plots, of_run)
     kept = (plots / "counts.svg").read_text()
     write_results(msgspec.structs.replace(FOUND, rounds=5), results)
-    draw_all(plots, results)
+    draw_all(plots, of_run)
 
-    assert set(PLOTS) == set(first) == set(PLOT_AFTER.values())
+    assert {plot.name for plot in PLOTS} == set(first) == set(PLOT_AFTER.values())
     assert all(">Usher</text>" in text for text in first.values())
     assert kept.endswith("is not drawn again")
     assert [digest_of(results)] * len(PLOTS) == [
@@ -149,11 +153,12 @@ def test_plots_are_drawn_anew_when_the_figures_are_others_and_only_then(tmp_path
 
 def test_the_plots_of_the_docs_were_drawn_from_the_last_run() -> None:
     """When this is red: python -m docs.generate"""
-    expected = {f"{name}.svg" for name in PLOTS} if RESULTS.exists() else set()
-    drawn = {file.name: file.read_text() for file in DRAWN.glob("*.svg")}
+    digests = {plot.name: digest_of(plot.results) for plot in (*OF_NODES, *PLOTS) if plot.results.exists()}
+    drawn = {file.stem: file.read_text() for file in DRAWN.glob("*.svg")}
 
-    assert expected == set(drawn)
-    assert [name for name, text in drawn.items() if digest_of(RESULTS) not in text] == []
+    assert digests.keys() == drawn.keys()
+    assert [name for name, text in drawn.items() if digests[name] not in text] == []
+    assert {plot.results.name: plot.name for plot in OF_NODES} == NODE_PLOTS
 
 
 def test_what_one_needs_is_worked_out_from_what_was_measured() -> None:
