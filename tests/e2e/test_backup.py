@@ -13,6 +13,8 @@ from tests.e2e.test_log_kinds import answers, ask_some, await_shipped
 from tests.nodes import running_node, usher
 
 _EAGER = ("--log", "chdb", "--ship-rows", "1")
+# Of so few parts.
+_MERGES_MAX = 10
 
 
 def _told(*arguments: str) -> dict[str, Any]:
@@ -37,6 +39,11 @@ def test_a_backup_restored_elsewhere_is_sound_and_counts_as_the_node_did(tmp_pat
         await_shipped(data)
         counted = answers(connection, account)
         second = _told("backup", str(directory), "--data", str(data))
+        for _ in range(_MERGES_MAX):
+            # A merge in between leaves no part that the one before has.
+            if second["new_bytes"] < second["bytes"]:
+                break
+            second = _told("backup", str(directory), "--data", str(data))
         ask_some(connection, account, 3)
         listed = usher("backup", str(directory), "--list").stdout
         with admin_client(data) as client:
