@@ -6,7 +6,7 @@ import json
 import socket
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 from openusher.ledger.folder import ADMIN_SOCKET, LEDGER_FILE, hold_folder
 
@@ -16,7 +16,8 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-enco
 
 
 class BrokenNode:
-    """Sends the cut and two rows of three; then it `breaks` the connection, `ends` its answer, or sends an `error`."""
+    """Sends the cut and two rows of three; then it `breaks` the connection, `ends` its answer, sends an `error`, or
+    `hangs` until whoever asked goes away, with `said` set."""
 
     def __init__(self, data: Path, answer: str) -> None:
         self._folder = hold_folder(data)
@@ -25,6 +26,7 @@ class BrokenNode:
         self._listening.bind(str(data / ADMIN_SOCKET))
         self._listening.listen()
         self._answer = answer
+        self.said = Event()
         self._thread = Thread(target=self._serve)
 
     def __enter__(self) -> BrokenNode:
@@ -44,5 +46,8 @@ class BrokenNode:
             lines = [*_LINES, {"error": "the log is away"}] if self._answer == "error" else _LINES
             piece = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
             connection.sendall(_HEAD + b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.said.set()
+            if self._answer == "hangs":
+                connection.recv(1)
             if self._answer != "breaks":
                 connection.sendall(b"0\r\n\r\n")

@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,7 +131,7 @@ def test_what_cannot_be_written_is_said_before_anything_is_read(node: Node, site
         (("--format", "parquet"), USAGE, "give --output FILE"),
         (("--output", str(there)), USAGE, "is there already; give another name, or --yes"),
         (("--output", str(tmp_path / "no" / "folder.csv")), FAILED, "cannot write it: No such file or directory"),
-        (("--output", str(tmp_path / "x.csv"), "--from", "tomorow"), FAILED, '--from: cannot read "tomorow"'),
+        (("--output", str(tmp_path / "x.csv"), "--from", "tomorow"), USAGE, '--from: cannot read "tomorow"'),
     ):
         assert said in (done := attempts(node, "export", site, *flags))[2]
         assert done[:2] == (status, "")
@@ -151,6 +154,19 @@ def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path, answer: str) -
     assert "Traceback" not in done.stderr
     assert file.read_text() == "of yesterday"
     assert {path.name for path in tmp_path.iterdir()} == {"attempts.csv", "data"}
+
+
+def test_an_export_that_is_told_to_end_leaves_no_file(tmp_path: Path) -> None:
+    data, file = tmp_path / "data", tmp_path / "attempts.csv"
+    command = (sys.executable, "-m", "openusher", "attempts", "export", "158", "--output", str(file))
+    with BrokenNode(data, "hangs") as node, subprocess.Popen((*command, "--data", str(data))) as exporting:
+        assert node.said.wait(EXPORTS_S_MAX)
+        parts = [path.name for path in tmp_path.iterdir() if path.suffix == ".part"]
+        exporting.terminate()
+        status = exporting.wait(EXPORTS_S_MAX)
+
+    assert (len(parts), status) == (1, 128 + signal.SIGTERM)
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
 def test_exports_beside_live_traffic_have_each_attempt_once_and_as_many_as_are_counted(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes import Node, usher
+from openusher.settings import operator_settings
+from tests.nodes import Node, usher, usher_here
 
 DONE, FAILED, USAGE, NO = 0, 1, 2, 3
 
@@ -30,16 +31,33 @@ def test_what_is_in_force_is_shown_with_where_it_comes_from(tmp_path: Path, monk
     file = tmp_path / "usher.toml"
     file.write_text('data = "elsewhere"\n')
     monkeypatch.setenv("USHER_PORT", "1234")
-    shown = usher("config", "--config", str(file), "--log", "ledger", "--json")
+    shown = usher("config", "--config", str(file), "--log", "ledger", "--no-log-by-time", "--json")
     rows = {row["setting"]: row for row in map(json.loads, shown.stdout.splitlines())}
 
     assert (shown.returncode, shown.stderr) == (DONE, "")
     assert {"setting": "data", "value": "elsewhere", "from": "file", "where": str(file)} == rows["data"]
     assert rows["port"] == {"setting": "port", "value": 1234, "from": "environment", "where": "USHER_PORT"}
     assert rows["log"] == {"setting": "log", "value": "ledger", "from": "flag", "where": "--log"}
+    assert rows["log_by_time"] == {
+        "setting": "log_by_time",
+        "value": False,
+        "from": "flag",
+        "where": "--no-log-by-time",
+    }
     assert rows["host"] == {"setting": "host", "value": "127.0.0.1", "from": "default", "where": ""}
-    table = usher("config", "--config", str(file))
-    assert [line for line in table.stdout.splitlines() if "elsewhere" in line and str(file) in line] != []
+
+
+def test_a_table_that_is_read_by_a_program_has_each_row_on_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    folder = "elsewhere/" * 20
+    file = tmp_path / "usher.toml"
+    file.write_text(f'data = "{folder}"\n')
+    lines = usher_here("config", "--config", str(file)).stdout.splitlines()
+
+    assert len(lines) == len(operator_settings()) + 4
+    assert [line for line in lines if folder.rstrip("/") in line and str(file) in line] != []
 
 
 def test_a_file_is_judged_by_exit_status_and_by_sentences(tmp_path: Path) -> None:

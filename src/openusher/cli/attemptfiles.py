@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from types import FrameType
+from typing import Any, BinaryIO, NoReturn, Protocol
 
 from openusher.cli.attemptrows import CsvRows, fields, shown
 from openusher.cli.output import json_line
@@ -57,8 +59,9 @@ def attempt_file(into: BinaryIO, format_: Format, *, show_pass: bool) -> Attempt
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file, for its owner only, that stands at `path` once the context has ended well and it is synced; otherwise
-    nothing does, or what stood there before. Raises OSError."""
+    nothing does, or what stood there before; also where SIGTERM ends the program meanwhile. Raises OSError."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             yield file
@@ -68,6 +71,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    # As a shell says of a program that a signal has ended.
+    raise SystemExit(128 + number)
 
 
 def open_for(output: Path | None, stdout: BinaryIO) -> AbstractContextManager[BinaryIO]:

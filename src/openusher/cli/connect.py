@@ -134,7 +134,9 @@ def _content(answer: httpx.Response, put: Callable[[str], str]) -> Any:
     except ValueError:
         fail(f"the node failed at this (status {answer.status_code}); its log says why")
     if answer.is_error:
-        fail(put(content["error"]))
+        said = put(content["error"])
+        # Of an option that was given: as if this command had seen it.
+        fail(said, Exit.USAGE if said.startswith("--") else Exit.FAILED)
     return content
 
 

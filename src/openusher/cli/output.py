@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import IntEnum
 from typing import Any, NoReturn
@@ -28,6 +29,8 @@ EXITS = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not
 
 # Without emoji: a pass may hold ":smile:", and what a call shows must be what it signed.
 out = Console(highlight=False, soft_wrap=True, emoji=False)
+# No terminal: 80 columns would be taken for granted.
+_wide = Console(width=10_000, highlight=False, soft_wrap=True, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
@@ -78,11 +81,12 @@ def print_fields(fields: dict[str, Any]) -> None:
 
 
 def print_table(columns: list[str], rows: list[list[Any]], *, title: str = "", whole: tuple[str, ...] = ()) -> None:
-    """A narrow terminal breaks what is long, except in the columns that are kept `whole`, to be copied from."""
+    """A narrow terminal breaks what is long, except in the columns that are kept `whole`, to be copied from; a file or
+    a pipe has each row on one line."""
     table = Table(title=title or None, title_justify="left", title_style="bold")
     for column in columns:
         # By default it would be cut, and what is cut cannot be given to the next command.
         table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
         table.add_row(*(Text(plain(str(cell))) for cell in row))
-    out.print(table)
+    (out if out.is_terminal or "COLUMNS" in os.environ else _wide).print(table)

@@ -61,6 +61,11 @@ def flag_of(setting: str) -> str:
     return f"--{setting.replace('_', '-')}"
 
 
+def _flag_given(setting: str, value: Any) -> str:
+    """The flag that gave a setting this value: one that can be on or off has two."""
+    return f"--no-{flag_of(setting)[2:]}" if value is False else flag_of(setting)
+
+
 def variable_of(setting: str) -> str:
     """The environment variable of a setting."""
     return f"{_PREFIX}{setting.upper()}"
@@ -79,7 +84,7 @@ def configure(flags: Mapping[str, Any], *, file: str | None = None) -> Configura
     faults = list(_unknown_variables(os.environ))
     given = _of_file(Path(named), faults) if named else {}
     given |= {name: _Given(value, Place(Source.ENVIRONMENT, variable_of(name))) for name, value in _variables()}
-    given |= {name: _Given(value, Place(Source.FLAG, flag_of(name))) for name, value in flags.items()}
+    given |= {name: _Given(value, Place(Source.FLAG, _flag_given(name, value))) for name, value in flags.items()}
     return _configuration(given, faults)
 
 
