@@ -122,7 +122,7 @@ def test_a_node_that_is_killed_leaves_nobody_waiting(tmp_path: Path) -> None:
 def test_what_cannot_be_listened_to_is_refused_with_a_word(node: Node) -> None:
     for flags, status, said in (
         (("77",), FAILED, "there is no account with cdn 77"),
-        (("--ip", "nowhere"), FAILED, "--ip: cannot read the address"),
+        (("--ip", "nowhere"), USAGE, "--ip: cannot read the address"),
         (("--from", "-1 day"), USAGE, "--from"),
     ):
         done = usher("tail", *flags, "--data", str(node.data))

@@ -182,7 +182,7 @@ def test_every_setting_has_a_flag_that_is_obeyed() -> None:
         shown = CliRunner().invoke(app, ["config", "--json", *given, *beside], catch_exceptions=False)
         rows = {row["setting"]: row for row in map(json.loads, shown.stdout.splitlines())}
 
-        assert {"setting": name, "from": "flag", "where": flag} == {
+        assert {"setting": name, "from": "flag", "where": given[0]} == {
             key: each for key, each in rows[name].items() if key != "value"
         }
         assert str(rows[name]["value"]) == value
