@@ -98,7 +98,7 @@ class Run:
         fill_it = self._fill_by_node if attempts <= _DECIDED_MAX else self._fill_by_sql
         account, by_reason = fill_it(folder, log)
         size = sum(file.stat().st_size for file in (folder / DATA).rglob("*") if file.is_file())
-        self._value(log, "on disk, bytes an attempt", size / attempts, "B")
+        self._value(log, "on disk right after filling, bytes an attempt", size / attempts, "B")
         return account, by_reason
 
     def _fill_by_node(self, folder: Path, log: LogKind) -> tuple[Account, dict[str, int]]:

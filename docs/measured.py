@@ -40,7 +40,8 @@ def performance_tables(folder: Path = _BENCH, plots: str = "performance") -> str
         if file in NODE_PLOTS and (folder / file).exists():
             sections.append(f"![{title}]({plots}/{NODE_PLOTS[file]}.svg)")
     sections += ("## Beside what one would build or pick instead", *_beside(folder / "peers.json", plots))
-    sections += ("## What you need", *_sizing(folder / "results.json", folder / "followup.json"))
+    of_sizing = (folder / name for name in ("results.json", "followup.json", "large.json"))
+    sections += ("## What you need", *_sizing(*of_sizing))
     return "\n\n".join(sections)
 
 
@@ -72,15 +73,15 @@ def _beside(file: Path, plots: str) -> Iterator[str]:
             yield f"![{shown.title}]({plots}/{PLOT_AFTER[place]}.svg)"
 
 
-def _sizing(results: Path, follow_ups: Path) -> Iterator[str]:
-    if not (results.exists() and follow_ups.exists()):
-        yield "Not measured here yet: `make bench bench-followup` does."
+def _sizing(results: Path, follow_ups: Path, large: Path) -> Iterator[str]:
+    if not (results.exists() and follow_ups.exists() and large.exists()):
+        yield "Not measured here yet: `make bench bench-followup bench-large` does."
         return
     yield (
         "Worked out from the figures above, for nodes like this machine, of which half is used: all viewers of an "
         "event come within ten minutes, and nginx keeps answers for ten seconds (`recheck_s=10`)."
     )
-    yield sizing_table(measured(results, follow_ups))
+    yield sizing_table(measured(results, follow_ups, large))
     yield (
         "Starts are those of the ten minutes. Where more than one node is needed, each has its own folder, tickets and "
         "counts: give each event or channel to one of them, since a ticket's uses are known to the node that sold it. "

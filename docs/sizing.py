@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from bench.followup import RESULTS as FOLLOW_UPS
-from bench.report import RESULTS, Figure, Results
+from bench.large import RESULTS as LARGE
+from bench.report import RESULTS, Figure, read_results
 
 # Half of what a node was seen to take: a bad minute, a checkpoint and a merge have room in the other half.
 _USED = 0.5
@@ -50,17 +51,17 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: float
 
 
-def measured(results: Path = RESULTS, follow_ups: Path = FOLLOW_UPS) -> Measured:
-    """By the last `make bench` and `make bench-followup`."""
-    node = _read(results)
-    sessions = _read(follow_ups)
+def measured(results: Path = RESULTS, follow_ups: Path = FOLLOW_UPS, large: Path = LARGE) -> Measured:
+    """By the last `make bench`, `make bench-followup` and `make bench-large`: what an attempt takes on the disk shows
+    where there are many, in a ledger's file that was not filled with all of them first."""
+    node, sessions, many = map(read_results, (results, follow_ups, large))
     chdb = [figure for figure in node.figures if figure.log == "chdb"]
     memory_mb = sum(_value(chdb, f"{part} resident, after the load") for part in _PARTS)
     door_mb = _value(chdb, "door resident, after the load")
     return Measured(
         decisions_s=_rate(chdb, "authorize", connections=64),
         follow_ups_s=_rate(sessions.figures, "follow-ups", connections=64),
-        attempt_bytes=_value(chdb, "on disk, bytes an attempt"),
+        attempt_bytes=_value(many.figures, "on disk, bytes an attempt"),
         session_bytes=1e6 * max(0.0, _value(sessions.figures, _MEMORY_MB) - door_mb) / sessions.tickets,
         memory_mb=memory_mb,
     )
@@ -99,10 +100,6 @@ def _rounded(number: float) -> float:
     if number < 10:
         return math.ceil(number * 10) / 10 if number < 1 else round(number, 1)
     return int(round(number, 2 - len(str(int(number)))))
-
-
-def _read(file: Path) -> Results:
-    return msgspec.json.decode(file.read_bytes(), type=Results)
 
 
 def _rate(figures: Sequence[Figure], name: str, *, connections: int) -> float:

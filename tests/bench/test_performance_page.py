@@ -115,7 +115,7 @@ def test_the_page_names_the_command_where_nothing_was_measured(tmp_path: Path) -
         "make bench-start",
         "make bench-ship",
         "make bench-peers",
-        "make bench bench-followup",
+        "make bench bench-followup bench-large",
     ]
 
 
