@@ -13,7 +13,7 @@ from docs.sizing import measured, sizing_table
 _BENCH = Path(__file__).parents[1] / "bench"
 # Title, file and command of each bench of a node.
 _NODES = (
-    ("A node", "results.json", "make bench"),
+    ("A node", "results.json", "make bench SIZE=10m"),
     ("Decisions", "authorize.json", "make bench-authorize"),
     ("Tickets issued", "issue.json", "make bench-issue"),
     ("Ten million tickets beside few", "many.json", "make bench-many"),

@@ -143,7 +143,7 @@ def usher(*arguments: str, stdin: str = "", cwd: Path | None = None) -> subproce
 
 
 def usher_here(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """As `usher`, in this process: a tenth of the time, and a terminal of 80 columns."""
+    """As `usher`, in this process: a tenth of the time, and no terminal of any width."""
     done = CliRunner().invoke(app, arguments, input=stdin)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception

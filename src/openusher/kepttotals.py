@@ -93,8 +93,9 @@ class KeptTotals:
         async with self._caught_up(cdn, search) as known:
             if known is None:
                 return None
+            kept = Kept(await known.totals.count(search), known.settled)
             self.answered += 1
-            return Kept(await known.totals.count(search), known.settled)
+            return kept
 
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy) -> Counter[GroupValue] | None:
         """How many attempts each group has that has any; else as `count`."""
@@ -103,8 +104,9 @@ class KeptTotals:
         async with self._caught_up(cdn, search) as known:
             if known is None:
                 return None
+            groups = await known.totals.groups(search, by)
             self.answered += 1
-            return await known.totals.groups(search, by)
+            return groups
 
     @asynccontextmanager
     async def _caught_up(self, cdn: int, search: AttemptFilter) -> AsyncIterator[_Known | None]:

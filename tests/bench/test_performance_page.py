@@ -102,7 +102,7 @@ def test_one_round_that_fell_behind_takes_the_latencies_of_all() -> None:
 
 def test_the_page_names_the_command_where_nothing_was_measured(tmp_path: Path) -> None:
     assert re.findall(r"`(make .*?)` does", performance_tables(tmp_path)) == [
-        "make bench",
+        "make bench SIZE=10m",
         "make bench-authorize",
         "make bench-issue",
         "make bench-many",

@@ -48,6 +48,8 @@ class BrokenNode:
             connection.sendall(_HEAD + b"%x\r\n%b\r\n" % (len(piece), piece))
             self.said.set()
             if self._answer == "hangs":
-                connection.recv(1)
+                # What is left of the request, then the end.
+                while connection.recv(65_536):
+                    pass
             if self._answer != "breaks":
                 connection.sendall(b"0\r\n\r\n")

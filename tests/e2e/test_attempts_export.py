@@ -156,16 +156,21 @@ def test_an_export_that_breaks_off_leaves_no_file(tmp_path: Path, answer: str) -
     assert {path.name for path in tmp_path.iterdir()} == {"attempts.csv", "data"}
 
 
-def test_an_export_that_is_told_to_end_leaves_no_file(tmp_path: Path) -> None:
-    data, file = tmp_path / "data", tmp_path / "attempts.csv"
+@pytest.mark.parametrize("format_", ["csv", "ndjson", "parquet"])
+def test_an_export_that_is_told_to_end_leaves_no_file_and_says_nothing(tmp_path: Path, format_: str) -> None:
+    data, file = tmp_path / "data", tmp_path / f"attempts.{format_}"
     command = (sys.executable, "-m", "openusher", "attempts", "export", "158", "--output", str(file))
-    with BrokenNode(data, "hangs") as node, subprocess.Popen((*command, "--data", str(data))) as exporting:
-        assert node.said.wait(EXPORTS_S_MAX)
-        parts = [path.name for path in tmp_path.iterdir() if path.suffix == ".part"]
-        exporting.terminate()
-        status = exporting.wait(EXPORTS_S_MAX)
+    with BrokenNode(data, "hangs") as node:
+        exporting = subprocess.Popen((*command, "--data", str(data)), stderr=subprocess.PIPE, text=True)
+        try:
+            assert node.said.wait(EXPORTS_S_MAX)
+            parts = [path.name for path in tmp_path.iterdir() if path.suffix == ".part"]
+            exporting.terminate()
+            _, said = exporting.communicate(timeout=EXPORTS_S_MAX)
+        finally:
+            exporting.kill()
 
-    assert (len(parts), status) == (1, 128 + signal.SIGTERM)
+    assert (len(parts), exporting.returncode, said) == (1, 128 + signal.SIGTERM, "")
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 

@@ -6,14 +6,14 @@ import io
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, NoReturn, Protocol
 
 from openusher.cli.attemptrows import CsvRows, fields, shown
-from openusher.cli.output import json_line
+from openusher.cli.output import ENDED_BY_SIGTERM, json_line
 from openusher.model.attempt import Attempt
 from openusher.sevu.attempts import attempt_members
 
@@ -38,11 +38,13 @@ def format_of(path: Path) -> Format | None:
 
 
 class AttemptFile(Protocol):
-    """Takes attempts in their order; whole once it is closed."""
+    """Takes attempts in their order; whole once it is closed, and of no use once it is dropped."""
 
     def write(self, attempts: Sequence[Attempt]) -> None: ...
 
     def close(self) -> None: ...
+
+    def drop(self) -> None: ...
 
 
 def attempt_file(into: BinaryIO, format_: Format, *, show_pass: bool) -> AttemptFile:
@@ -61,7 +63,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file, for its owner only, that stands at `path` once the context has ended well and it is synced; otherwise
     nothing does, or what stood there before; also where SIGTERM ends the program meanwhile. Raises OSError."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    before = signal.signal(signal.SIGTERM, _end)
+    before = signal.getsignal(signal.SIGTERM)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _end)
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             yield file
@@ -72,12 +76,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    # As a shell says of a program that a signal has ended.
-    raise SystemExit(128 + number)
+    # A second one must not break off what the first has begun to take away.
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(ENDED_BY_SIGTERM)
 
 
 def open_for(output: Path | None, stdout: BinaryIO) -> AbstractContextManager[BinaryIO]:
@@ -102,6 +107,8 @@ class _Csv:
         self._into.write(self._text.getvalue().encode())
         self._into.flush()
 
+    def drop(self) -> None: ...
+
 
 class _Ndjson:
     def __init__(self, into: BinaryIO, *, show_pass: bool) -> None:
@@ -114,6 +121,8 @@ class _Ndjson:
 
     def close(self) -> None:
         self._into.flush()
+
+    def drop(self) -> None: ...
 
 
 class _Parquet:
@@ -154,3 +163,9 @@ class _Parquet:
         if self._columns["id"]:
             self._write_group()
         self._writer.close()
+
+    def drop(self) -> None:
+        # Else it writes its end once it is collected, into a file that is closed, and says so on stderr.
+        with suppress(Exception):
+            self._writer.close()
+        self._writer.is_open = False

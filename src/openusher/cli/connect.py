@@ -134,9 +134,10 @@ def _content(answer: httpx.Response, put: Callable[[str], str]) -> Any:
     except ValueError:
         fail(f"the node failed at this (status {answer.status_code}); its log says why")
     if answer.is_error:
-        said = put(content["error"])
-        # Of an option that was given: as if this command had seen it.
-        fail(said, Exit.USAGE if said.startswith("--") else Exit.FAILED)
+        error = content["error"]
+        said = put(error)
+        # Of an option that was typed: as if this command had seen it.
+        fail(said, Exit.FAILED if said == error else Exit.USAGE)
     return content
 
 

@@ -18,12 +18,10 @@ import typer
 from openusher.cli import page
 from openusher.cli.demonode import DemoNode
 from openusher.cli.demotraffic import Traffic
-from openusher.cli.output import err, fail, out, print_table
+from openusher.cli.output import ENDED_BY_SIGTERM, err, fail, out, print_table
 from openusher.settings import LogKind
 
 PORT_KEPT = 8088
-# As a shell reports a process that a signal ended.
-_ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 _SAMPLE = Path(__file__).parent / "samples" / "errorcount.php"
 
 
@@ -45,7 +43,7 @@ def demo(
     try:
         agrees = asyncio.run(_demo_in_folder(keep=keep, port=port, log=log))
     except asyncio.CancelledError:
-        raise typer.Exit(_ENDED_BY_SIGTERM) from None
+        raise typer.Exit(ENDED_BY_SIGTERM) from None
     if not agrees:
         fail("the counts above do not agree with what was sent")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from enum import IntEnum
 from typing import Any, NoReturn
@@ -25,6 +26,8 @@ class Exit(IntEnum):
     UNREACHABLE = 4
 
 
+# As a shell says of a program that this signal has ended.
+ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 EXITS = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not reachable."
 
 # Without emoji: a pass may hold ":smile:", and what a call shows must be what it signed.
@@ -82,11 +85,12 @@ def print_fields(fields: dict[str, Any]) -> None:
 
 def print_table(columns: list[str], rows: list[list[Any]], *, title: str = "", whole: tuple[str, ...] = ()) -> None:
     """A narrow terminal breaks what is long, except in the columns that are kept `whole`, to be copied from; a file or
-    a pipe has each row on one line."""
+    a pipe has each row on one line, unless COLUMNS says how wide it is."""
     table = Table(title=title or None, title_justify="left", title_style="bold")
     for column in columns:
         # By default it would be cut, and what is cut cannot be given to the next command.
         table.add_column(column, overflow="fold", no_wrap=column in whole)
     for row in rows:
         table.add_row(*(Text(plain(str(cell))) for cell in row))
-    (out if out.is_terminal or "COLUMNS" in os.environ else _wide).print(table)
+    has_width = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    (out if has_width else _wide).print(table)
