@@ -8,8 +8,9 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
+from bench.large import RESULTS as LARGE
 from bench.plots import Plot, finish
-from bench.report import Results, read_results
+from bench.report import read_results
 
 _BENCH = Path(__file__).parent
 _IN_TIME = re.compile(r"(recheck_s \w+), [0-9,]+ within ([0-9.]+) s: answered within 1 s")
@@ -26,12 +27,9 @@ def _crowd(axes: Axes, file: Path) -> None:
         seconds, percent = zip(*sorted(found), strict=True)
         axes.plot(seconds, percent, marker="o", label=name)
     axes.set(xlabel="all come within, seconds", ylabel="answered within a second, %", ylim=(0, 105))
-    axes.set_title(f"{results.tickets:,} viewers over {_connections(results):,} connections")
+    connections = max((figure.connections for figure in results.figures), default=0)
+    axes.set_title(f"{results.tickets:,} viewers over {connections:,} connections")
     finish(axes)
-
-
-def _connections(results: Results) -> int:
-    return max((figure.connections for figure in results.figures), default=0)
 
 
 def _counts(axes: Axes, file: Path) -> None:
@@ -54,7 +52,8 @@ def _counts(axes: Axes, file: Path) -> None:
     finish(axes)
 
 
-CROWD = Plot("crowd", _BENCH / "kickoff.json", _crowd)
-CROWD_BUSY = Plot("crowd-busy", _BENCH / "kickoff-busy.json", _crowd)
-LARGE = Plot("large", _BENCH / "large.json", _counts)
-PLOTS = (LARGE, CROWD, CROWD_BUSY)
+PLOTS = (
+    Plot("large", LARGE, _counts),
+    Plot("crowd", _BENCH / "kickoff.json", _crowd),
+    Plot("crowd-busy", _BENCH / "kickoff-busy.json", _crowd),
+)

@@ -66,7 +66,8 @@ def _counts(axes: Axes, file: Path) -> None:
     finish(axes)
 
 
-DECISIONS = Plot("decisions", RESULTS, _rates)
-WAITING = Plot("waiting", RESULTS, _waits)
-COUNTS = Plot("counts", RESULTS, _counts)
-PLOTS = (DECISIONS, WAITING, COUNTS)
+PLOTS = (
+    Plot("decisions", RESULTS, _rates),
+    Plot("waiting", RESULTS, _waits),
+    Plot("counts", RESULTS, _counts),
+)

@@ -91,22 +91,14 @@ class KeptTotals:
     async def count(self, cdn: int, search: AttemptFilter) -> Kept | None:
         """How many attempts of `cdn` match; None where that is not to be had from totals. Raises as a count."""
         async with self._caught_up(cdn, search) as known:
-            if known is None:
-                return None
-            kept = Kept(await known.totals.count(search), known.settled)
-            self.answered += 1
-            return kept
+            return None if known is None else Kept(await known.totals.count(search), known.settled)
 
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy) -> Counter[GroupValue] | None:
         """How many attempts each group has that has any; else as `count`."""
         if by not in GROUPS:
             return None
         async with self._caught_up(cdn, search) as known:
-            if known is None:
-                return None
-            groups = await known.totals.groups(search, by)
-            self.answered += 1
-            return groups
+            return None if known is None else await known.totals.groups(search, by)
 
     @asynccontextmanager
     async def _caught_up(self, cdn: int, search: AttemptFilter) -> AsyncIterator[_Known | None]:
@@ -125,7 +117,10 @@ class KeptTotals:
             if account.read <= begun and not (has_to_wait and account.begun > account.read):
                 await self._catch_up(cdn, account, is_worth_it=is_worth_it)
             known = account.known if account.read > begun else None
-            yield None if known is None or not _is_soon_done(known.totals, search) else known
+            answering = None if known is None or not _is_soon_done(known.totals, search) else known
+            yield answering
+            # Not where the answer was broken off.
+            self.answered += answering is not None
 
     def _account(self, cdn: int) -> _Account:
         account = self._accounts.setdefault(cdn, _Account())

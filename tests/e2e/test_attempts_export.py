@@ -165,6 +165,8 @@ def test_an_export_that_is_told_to_end_leaves_no_file_and_says_nothing(tmp_path:
         try:
             assert node.said.wait(EXPORTS_S_MAX)
             parts = [path.name for path in tmp_path.iterdir() if path.suffix == ".part"]
+            # The second must not tear what the first has begun.
+            exporting.terminate()
             exporting.terminate()
             _, said = exporting.communicate(timeout=EXPORTS_S_MAX)
         finally:

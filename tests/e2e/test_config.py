@@ -45,6 +45,8 @@ def test_what_is_in_force_is_shown_with_where_it_comes_from(tmp_path: Path, monk
         "where": "--no-log-by-time",
     }
     assert rows["host"] == {"setting": "host", "value": "127.0.0.1", "from": "default", "where": ""}
+    table = usher("config", "--config", str(file))
+    assert [line for line in table.stdout.splitlines() if "elsewhere" in line and str(file) in line] != []
 
 
 def test_a_table_that_is_read_by_a_program_has_each_row_on_one_line(

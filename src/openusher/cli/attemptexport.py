@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,8 @@ from openusher.cli.attemptfiles import AttemptFile, Format, attempt_file, format
 from openusher.cli.attemptfilters import in_flags, search_of, takes_filters
 from openusher.cli.connect import admin, ask_lines
 from openusher.cli.options import Cdn, Data, ShowPass, settings_of
-from openusher.cli.output import ENDED_BY_SIGTERM, Exit, err, fail, json_line
+from openusher.cli.output import Exit, err, fail, json_line
+from openusher.cli.sigterm import ENDED_BY_SIGTERM, cancelled_by_sigterm
 from openusher.model.attempt import Attempt
 from openusher.model.block import attempt_of
 from openusher.settings import Settings
@@ -113,25 +113,10 @@ async def _written(
     settings: Settings, cdn: int, search: dict[str, Any], file: AttemptFile, told: Told
 ) -> dict[str, Any]:
     """Write what comes; return the cut. Ends the command unless all have come."""
-    async with _cancelled_by_sigterm(), admin(settings, with_log=True) as client:
+    async with cancelled_by_sigterm(), admin(settings, with_log=True) as client:
         coming = ask_lines(client, "POST", f"/accounts/{cdn}/attempts/export", search, put=in_flags)
         async with aclosing(coming):
             return await _write_all(coming, file, told)
-
-
-@asynccontextmanager
-async def _cancelled_by_sigterm() -> AsyncIterator[None]:
-    """What is raised by a signal's handler, as outside of the loop, would break the loop's own work in two."""
-    loop, task, outside = asyncio.get_running_loop(), asyncio.current_task(), signal.getsignal(signal.SIGTERM)
-    if outside is signal.SIG_IGN or task is None:
-        yield
-        return
-    loop.add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGTERM)
-        signal.signal(signal.SIGTERM, outside or signal.SIG_DFL)
 
 
 async def _write_all(coming: AsyncGenerator[list[bytes], None], file: AttemptFile, told: Told) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import Any, BinaryIO, NoReturn, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from openusher.cli.attemptrows import CsvRows, fields, shown
-from openusher.cli.output import ENDED_BY_SIGTERM, json_line
+from openusher.cli.output import json_line
+from openusher.cli.sigterm import ended_by_sigterm
 from openusher.model.attempt import Attempt
 from openusher.sevu.attempts import attempt_members
 
@@ -63,26 +62,16 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file, for its owner only, that stands at `path` once the context has ended well and it is synced; otherwise
     nothing does, or what stood there before; also where SIGTERM ends the program meanwhile. Raises OSError."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    before = signal.getsignal(signal.SIGTERM)
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, _end)
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def _end(number: int, frame: FrameType | None) -> NoReturn:
-    # A second one must not break off what the first has begun to take away.
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(ENDED_BY_SIGTERM)
+    with ended_by_sigterm():
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def open_for(output: Path | None, stdout: BinaryIO) -> AbstractContextManager[BinaryIO]:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shlex
-import signal
 import sys
 import tempfile
 import time
@@ -18,7 +17,8 @@ import typer
 from openusher.cli import page
 from openusher.cli.demonode import DemoNode
 from openusher.cli.demotraffic import Traffic
-from openusher.cli.output import ENDED_BY_SIGTERM, err, fail, out, print_table
+from openusher.cli.output import err, fail, out, print_table
+from openusher.cli.sigterm import ENDED_BY_SIGTERM, cancelled_by_sigterm
 from openusher.settings import LogKind
 
 PORT_KEPT = 8088
@@ -49,20 +49,10 @@ def demo(
 
 
 async def _demo_in_folder(*, keep: bool, port: int, log: LogKind) -> bool:
-    """SIGTERM ends it as Ctrl-C does, node and folder with it; once, so that a second one cannot tear the end."""
-    this = asyncio.current_task()
-    assert this is not None
-    told = False
-
-    def end() -> None:
-        nonlocal told
-        if not told:
-            told = True
-            this.cancel()
-
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
-    with tempfile.TemporaryDirectory(prefix="usher-demo-") as folder:
-        return await _demo(Path(folder), keep=keep, port=port, log=log)
+    """SIGTERM ends it as Ctrl-C does, node and folder with it."""
+    async with cancelled_by_sigterm():
+        with tempfile.TemporaryDirectory(prefix="usher-demo-") as folder:
+            return await _demo(Path(folder), keep=keep, port=port, log=log)
 
 
 async def _demo(folder: Path, *, keep: bool, port: int, log: LogKind) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from enum import IntEnum
 from typing import Any, NoReturn
@@ -26,8 +25,6 @@ class Exit(IntEnum):
     UNREACHABLE = 4
 
 
-# As a shell says of a program that this signal has ended.
-ENDED_BY_SIGTERM = 128 + signal.SIGTERM
 EXITS = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 the answer is no, 4 not reachable."
 
 # Without emoji: a pass may hold ":smile:", and what a call shows must be what it signed.
