@@ -32,6 +32,8 @@ _READ_MAX = 50_000
 # The first reading takes as long as six counts: it is for accounts that ask more than now and then, and that are not
 # found too large again and again.
 _ASKED_AGAIN_S = _TOO_LARGE_S = 3_600.0
+# A reading that failed may have asked for too much, or come while the log was away: twice as long after each.
+_FAILED_S = 15.0
 # Who asked less long ago is not driven out: where there is no room for all, some are kept, and not each in turn.
 _IDLE_S = 600.0
 # Python takes longer for more of these than the log does.
@@ -55,7 +57,8 @@ class _Account:
         self.begun = self.read = 0
         # By the clock that only goes forward.
         self.asked_s = float("-inf")
-        self.too_large_until_s = float("-inf")
+        self.not_read_until_s = float("-inf")
+        self.failed_s = 0.0
 
     @property
     def size_bytes(self) -> int:
@@ -141,15 +144,17 @@ class KeptTotals:
                 account.read = reading
                 return
             account.known = None
-        if not is_worth_it or self._now_s() < account.too_large_until_s:
+        if not is_worth_it or self._now_s() < account.not_read_until_s:
             return
         try:
             pending = await self._in_ledger(cdn, _EVERYTHING, _READ_MAX)
             shipped = await self._in_log(cdn, _EVERYTHING, left_to_log(_EVERYTHING, pending), _READ_MAX)
         except StoreError:
             # More is asked for than by a count, which may still be had.
-            account.too_large_until_s = self._now_s() + _TOO_LARGE_S
+            account.failed_s = min(max(2 * account.failed_s, _FAILED_S), _TOO_LARGE_S)
+            account.not_read_until_s = self._now_s() + account.failed_s
             return
+        account.failed_s = 0.0
         await self._add(account, Totals(), pending, shipped)
         account.read = reading
 
@@ -163,7 +168,7 @@ class KeptTotals:
         if is_whole and self._has_room_for(totals):
             account.known = _Known(totals, Settled.by(pending))
         else:
-            account.too_large_until_s = self._now_s() + _TOO_LARGE_S
+            account.not_read_until_s = self._now_s() + _TOO_LARGE_S
 
     def _has_room_for(self, totals: Totals) -> bool:
         """Whether there is room, or can be made: those go first that asked the longest ago."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -240,6 +241,23 @@ async def test_where_the_first_reading_fails_it_is_counted_as_before(site: Site)
 
     assert [await site.count(), await site.count()] == [6, 6]
     assert site.asked() == ["count", "totals behind 0", "count", "count"]
+
+
+async def test_a_first_reading_that_failed_is_tried_again_soon_and_then_ever_later(site: Site) -> None:
+    """It came while the log was away, or asks for too much: then the log is not kept busy with it."""
+    now_s = 0.0
+    site.usher.searching.totals._now_s = lambda: now_s
+    read_at_s = []
+    site.log.errors = [LogDamaged("too much memory") for _ in range(12)]
+    assert await site.count() == 6
+    while now_s < 5 * 3_600:
+        assert await site.count() == 6
+        if "totals behind 0" in site.asked():
+            read_at_s.append(now_s)
+        now_s += 15
+    waits_s = [after - before for before, after in itertools.pairwise(read_at_s)]
+
+    assert waits_s == [15, 30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
 
 
 async def test_those_who_waited_for_a_reading_that_failed_do_not_wait_for_another_in_turn(site: Site) -> None:
