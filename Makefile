@@ -23,7 +23,7 @@ test: $(TESTREADY) packages
 
 # Under a minute, without Debian packages: the rules, the protocol, the ledger.
 test-quick: $(TESTREADY)
-	@$(BIN)/pytest -m "not crash and not client" tests/unit tests/conformance/test_ledger.py tests/conformance/test_ledger_search.py
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not crash and not client" -k "not ApartBench" tests/unit tests/conformance/test_ledger.py
 
 # More kills than the suite's: make crash ROUNDS=1000
 ROUNDS ?= 25

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from docs.generate import command_names, help_of
@@ -23,6 +25,7 @@ _OTHERWISE = {
 _WITHOUT_JSON = {"edge snippet", "serve", "session rotate-key"}
 
 
+@cache
 def options_of(name: str) -> str:
     return " ".join(help_of(name).partition("Options:")[2].split())
 

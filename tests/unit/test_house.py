@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator, Set
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,14 @@ def lines_that_hold(pattern: re.Pattern[str], paths: Iterator[Path] | list[Path]
     ]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def names_imported(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -86,7 +92,7 @@ def test_no_name_could_hold_anything() -> None:
     named = {}
     for path in modules("src"):
         named[shown(path)] = set(path.stem.split("_"))
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
                 words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", node.name)
                 named[f"{shown(path)}: {node.name}"] = {word.lower() for word in words}
@@ -101,9 +107,7 @@ def test_no_folder_is_a_drawer() -> None:
 
 
 def test_every_module_says_what_it_is_for() -> None:
-    silent = [
-        shown(path) for path in modules("src", "tests", "bench") if not ast.get_docstring(ast.parse(path.read_text()))
-    ]
+    silent = [shown(path) for path in modules("src", "tests", "bench") if not ast.get_docstring(parsed(path))]
 
     assert silent == []
 
@@ -129,7 +133,7 @@ def calls_in(tree: ast.AST, *functions: str) -> set[int]:
 
 
 def test_no_test_skips_or_mocks() -> None:
-    trees = {shown(path): ast.parse(path.read_text()) for path in modules("tests")}
+    trees = {shown(path): parsed(path) for path in modules("tests")}
 
     assert {
         name: lines for name, tree in trees.items() if (lines := calls_in(tree, "pytest.skip", "pytest.xfail"))
@@ -140,7 +144,7 @@ def test_no_test_skips_or_mocks() -> None:
 def test_no_test_sleeps_but_between_two_looks_at_what_it_waits_for() -> None:
     sleepers = {}
     for path in modules("tests"):
-        tree = ast.parse(path.read_text())
+        tree = parsed(path)
         loops = [node for node in ast.walk(tree) if isinstance(node, ast.While | ast.For | ast.AsyncFor)]
         polls = {line for loop in loops for line in calls_in(loop, "time.sleep")}
         sleepers[shown(path)] = calls_in(tree, "time.sleep") - polls
@@ -245,7 +249,7 @@ def test_errors_of_the_tree_are_defined_in_one_place() -> None:
         node.name
         for path in modules("src")
         if path.name != "errors.py"
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.ClassDef) and names & {ast.unparse(base).split(".")[-1] for base in node.bases}
     }
 
