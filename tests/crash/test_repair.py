@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from openusher.attemptlog.embedded import open_mended_log
+from openusher.attemptlog.embedded.mending import Part, parts_in
+from openusher.errors import StoreError
 from tests.conftest import Promise
 from tests.crash import damagedlog as damaged
 from tests.crash.damagedlog import ATTEMPTS, Damage
@@ -142,6 +147,37 @@ def test_what_nothing_here_holds_any_more_is_mended_from_a_backup_and_else_refus
     assert (status, mended["lost"]) == (0, []), mended
     _is_whole(data)
     promise("Counted exactly once", damaged_logs_repaired=1)
+
+
+def test_a_part_that_is_found_broken_is_not_merged_away_before_it_is_dropped(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge reads no indexes, and would take it along."""
+    _a_byte_of_an_index(data)
+    broken = damaged.parts(data)
+    log = open_mended_log(tmp_path / "mended", memory_bytes_max=10**9)
+    look_for_broken = log.broken_parts
+
+    async def look_and_merge(*, table: str) -> list[str]:
+        found = await look_for_broken(table=table)
+        with suppress(StoreError):
+            await log._alter(f"OPTIMIZE TABLE usher.{table} FINAL")
+        return found
+
+    async def take() -> tuple[list[Part], dict[int, int]]:
+        await log.start()
+        try:
+            unreadable = await log.take_parts(parts_in(data / "log"), table="attempts")
+            return unreadable, await log.rows_by_block(table="attempts")
+        finally:
+            await log.close()
+
+    monkeypatch.setattr(log, "broken_parts", look_and_merge)
+    unreadable, rows_by_block = asyncio.run(take())
+
+    assert len(broken) > 1
+    assert {part.folder for part in unreadable} >= set(broken)
+    assert rows_by_block == {}
 
 
 def _is_refused(data: Path) -> None:

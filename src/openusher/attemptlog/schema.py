@@ -286,6 +286,12 @@ def check_statement(table: str) -> str:
     return f"CHECK TABLE {DATABASE}.{table} SETTINGS check_query_single_value_result = 0, max_threads = {THREADS}"
 
 
+def merging_statement(table: str, *, may_merge: bool) -> str:
+    """What keeps the engine from merging parts of `table`, or lets it again."""
+    assert table in TABLES
+    return f"SYSTEM {'START' if may_merge else 'STOP'} MERGES {DATABASE}.{table}"
+
+
 def attach_statement(part: str, *, table: str) -> str:
     """What takes a part from where detached ones lie; the third value that it returns is the part's new name."""
     assert table in TABLES

@@ -20,7 +20,13 @@ from openusher.attemptlog.embedded.log import EmbeddedLog
 from openusher.attemptlog.embedded.wire import DATA_FOLDER
 from openusher.attemptlog.engine import Lane, Statement
 from openusher.attemptlog.query import block_rows_query
-from openusher.attemptlog.schema import DATABASE, attach_statement, drop_part_statement, remove_block_statement
+from openusher.attemptlog.schema import (
+    DATABASE,
+    attach_statement,
+    drop_part_statement,
+    merging_statement,
+    remove_block_statement,
+)
 from openusher.errors import LogUnavailable, StoreError
 from openusher.model.block import Block
 
@@ -89,8 +95,10 @@ class MendedLog(EmbeddedLog):
         """Take over what can be read of `parts`; returns those that cannot. In the place of one of these, the parts
         are taken that it was made of, as far as they are still there.
 
-        Raises LogUnavailable when the engine fails.
+        Raises LogUnavailable when the engine fails; the log is then of no use.
         """
+        # Else a part is merged away between being checked and being dropped, and what is wrong with it stays.
+        await self._alter(merging_statement(table, may_merge=False))
         unreadable: list[Part] = []
         wanted = not_covered(parts)
         while wanted:
@@ -101,6 +109,7 @@ class MendedLog(EmbeddedLog):
                 failed.append(taken[name])
             unreadable.extend(failed)
             wanted = not_covered([part for part in parts if any(lost.covers(part) for lost in failed)])
+        await self._alter(merging_statement(table, may_merge=True))
         return unreadable
 
     async def _attach(self, part: Part, taken: dict[str, Part], *, table: str) -> bool:
