@@ -4,48 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-import msgspec
-
 from openusher.attemptlog.base import COLUMNS, AttemptLog, Copy, Frozen, GroupedLog, Held, Rows, Span
-from openusher.attemptlog.bytime import ByTime, is_about_time
+from openusher.attemptlog.bytime import ByTime
+from openusher.attemptlog.counting import Counting
 from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.attemptlog.query import (
     TEXT_BYTES,
     Query,
     column,
-    count_query,
-    counts_of_query,
     finds_few,
-    group_value,
-    groups_query,
+    lane_of,
     newest_query,
     rows_query,
     sizes_query,
-    totals_query,
 )
 from openusher.attemptlog.rewriting import Rewriting
 from openusher.attemptlog.schema import (
-    BY_TIME,
     DATABASE,
     TABLES,
-    THREADS,
     check_statement,
     create_statements,
     insert_statement,
-    settings_clause,
     tune_statement,
 )
 from openusher.attemptlog.withoutcopies import WithoutCopies
-from openusher.errors import LogDamaged, LogUnavailable, StoreError
+from openusher.errors import LogUnavailable, StoreError
 from openusher.model.attempt import Attempt
 from openusher.model.block import BLOCK_BYTES_MAX, BLOCK_ROWS_MAX, Block, Horizon, attempt_of
-from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, Total
-from openusher.piecework import in_pieces
+from openusher.model.search import AttemptFilter, GroupBy, GroupValue, Total
 
 # Reads all of the log.
 _CHECK_S_MAX = 900.0
@@ -57,16 +48,12 @@ _CHECKED_BYTES = 2 * BLOCK_BYTES_MAX
 _INSERT_S_MAX = 60.0
 # Rows of one block lie all over a merged part, so that the whole table is read: three seconds in ten million.
 _SPAN_S_MAX = 120.0
-# What an index leaves is read sooner by one thread than two are woken, and others have the second core.
-_FEW_THREADS = 1
 # An export takes long anyway, and counts go on beside it.
 _SPAN_THREADS = 1
 # `newest` first looks at so many of the last blocks: ids rise with blocks, so if they hold enough, they hold
 # the answer.
-NEWEST_BLOCKS = 16
+_NEWEST_BLOCKS = 16
 
-_row = msgspec.json.Decoder(list[Any])
-_total = msgspec.json.Decoder(Total)
 _NONE_HELD = Held(rows=0, first_id=0, last_id=0, digest="")
 
 
@@ -114,6 +101,7 @@ class ColumnarLog(WithoutCopies):
         self._engine = engine
         self._rewriting = Rewriting(engine)
         self._by_time = ByTime(engine, self._rows_by_block) if by_time else None
+        self._counting = Counting(engine, self._by_time, seconds_max=count_s_max)
         self._seconds_max = {
             Lane.INSERT: _INSERT_S_MAX,
             Lane.COUNT: count_s_max,
@@ -152,6 +140,7 @@ class ColumnarLog(WithoutCopies):
         return TABLES
 
     async def insert(self, block: Block, rows: Rows, *, table: str) -> None:
+        self._counting.will_hold(block.number)
         # Not only by its starts, which begin anew with the door.
         life = f"{self._drawn}-{self._engine.starts}"
         text = insert_statement(block, table=_known(table), life=life, seconds_max=_INSERT_S_MAX)
@@ -175,7 +164,9 @@ class ColumnarLog(WithoutCopies):
         return found
 
     async def rows_by_block(self, *, table: str) -> dict[int, int]:
-        return await self._rows_by_block(_known(table))
+        rows_by_block = await self._rows_by_block(_known(table))
+        self._counting.was_found_to_hold(max(rows_by_block, default=0))
+        return rows_by_block
 
     async def _rows_by_block(self, table: str) -> dict[int, int]:
         query = Query(_ROWS_BY_BLOCK.format(table=table), {})
@@ -212,79 +203,25 @@ class ColumnarLog(WithoutCopies):
             await self._by_time.make_anew()
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
-        def query(table: str) -> Query:
-            return count_query(cdn, search, horizon, table=table)
-
-        rows = _row.decode_lines(await self._answered(query, cdn, search, horizon))
-        return int(rows[0][0])
+        return await self._counting.count(cdn, search, horizon)
 
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
-        def query(table: str) -> Query:
-            return groups_query(cdn, search, by, horizon, top=top, table=table)
-
-        rows = _row.decode_lines(await self._answered(query, cdn, search, horizon, by))
-        groups = [Group(group_value(by, value), count) for value, count, _, _ in rows]
-        group_count, attempts = rows[0][2:] if rows else (0, 0)
-        return GroupedLog(groups[:top], group_count, attempts)
+        return await self._counting.groups(cdn, search, by, horizon, top=top)
 
     async def counts_of(
         self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
     ) -> dict[GroupValue, int]:
-        def query(table: str) -> Query:
-            return counts_of_query(cdn, search, by, horizon, values, table=table)
-
-        if not values:
-            return {}
-        rows = _row.decode_lines(await self._answered(query, cdn, search, horizon, by))
-        return {group_value(by, value): count for value, count in rows}
+        return await self._counting.counts_of(cdn, search, by, horizon, values=values)
 
     async def totals(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, most: int) -> list[Total]:
-        def query(table: str) -> Query:
-            return totals_query(cdn, search, horizon, most=most, table=table)
-
-        # Whoever goes on from what he has waits for nobody who reads all.
-        is_short = horizon.upto - horizon.behind <= NEWEST_BLOCKS
-        text = await self._answered(query, cdn, search, horizon, lane=Lane.COUNT if is_short else Lane.SCAN)
-        totals: list[Total] = []
-        async for lines in in_pieces(text.splitlines()):
-            totals += map(_total.decode, lines)
-        return totals
-
-    async def _answered(
-        self,
-        query: Callable[[str], Query],
-        cdn: int,
-        search: AttemptFilter,
-        horizon: Horizon,
-        by: GroupBy | None = None,
-        *,
-        lane: Lane | None = None,
-    ) -> bytes:
-        """What answers `query`, which is of a table's name, from the table that answers it soonest."""
-        lane = lane or _lane_of(search)
-
-        async def ask(table: str) -> bytes:
-            statement = self._statement(query(table), lane=lane, seconds_max=self._seconds_max[lane], cdn=cdn)
-            return await self._engine.text_of(statement)
-
-        by_time = self._by_time
-        if by_time is not None and is_about_time(search, horizon, by) and by_time.holds(horizon):
-            doubts = by_time.doubts
-            try:
-                found = await ask(BY_TIME)
-            except LogDamaged:
-                by_time.doubt(is_damaged=True)
-            else:
-                if by_time.doubts == doubts:
-                    return found
-        return await ask(TABLES[0])
+        return await self._counting.totals(cdn, search, horizon, most=most)
 
     async def newest(
         self, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int = 0, limit: int
     ) -> list[Attempt]:
         if limit <= 0:
             return []
-        above = 0 if finds_few(search) else max(0, horizon.upto - NEWEST_BLOCKS)
+        above = 0 if finds_few(search) else max(0, horizon.upto - _NEWEST_BLOCKS)
         rows = await self._newest_above(above, cdn, search, horizon, seek=seek, limit=limit)
         if above and len(rows) < limit:
             rows = await self._newest_above(0, cdn, search, horizon, seek=seek, limit=limit)
@@ -292,7 +229,7 @@ class ColumnarLog(WithoutCopies):
 
     async def spans(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> Sequence[Span]:
         query = sizes_query(cdn, search, horizon)
-        statement = self._statement(query, lane=Lane.EXPORT, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+        statement = query.statement(lane=Lane.EXPORT, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         runs = await self._engine.execute(statement)
         # In a thread: a year of blocks is half a million, and decisions go on.
         return await asyncio.to_thread(_spans_of, runs)
@@ -303,7 +240,7 @@ class ColumnarLog(WithoutCopies):
         return await self._rows_of(rows_query(cdn, search, horizon, span=span), cdn=cdn)
 
     async def _rows_of(self, query: Query, *, cdn: int) -> bytes:
-        statement = self._statement(query, lane=Lane.EXPORT, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
+        statement = query.statement(lane=Lane.EXPORT, seconds_max=_SPAN_S_MAX, cdn=cdn, threads=_SPAN_THREADS)
         return await self._engine.text_of(statement)
 
     async def broken_parts(self, *, table: str) -> list[str]:
@@ -325,7 +262,7 @@ class ColumnarLog(WithoutCopies):
         self, above: int, cdn: int, search: AttemptFilter, horizon: Horizon, *, seek: int, limit: int
     ) -> list[list[Any]]:
         query = newest_query(cdn, search, horizon, above_block=above, seek=seek, limit=limit)
-        return await self._rows(query, lane=_lane_of(search), cdn=cdn)
+        return await self._rows(query, lane=lane_of(search), cdn=cdn)
 
     async def _held_between(
         self, low: int, high: int, anonymised_upto: int, *, table: str, lane: Lane
@@ -343,20 +280,7 @@ class ColumnarLog(WithoutCopies):
     ) -> list[list[Any]]:
         """The rows of `query`, which may run as long as its lane allows where `seconds_max` is None."""
         seconds_max = self._seconds_max[lane] if seconds_max is None else seconds_max
-        return await self._engine.execute(self._statement(query, lane=lane, seconds_max=seconds_max, cdn=cdn))
-
-    def _statement(
-        self, query: Query, *, lane: Lane, seconds_max: float, cdn: int = 0, threads: int | None = None
-    ) -> Statement:
-        if threads is None:
-            threads = _FEW_THREADS if lane is Lane.COUNT else THREADS
-        text = f"{query.text} {settings_clause(seconds_max=seconds_max, threads=threads)}"
-        return Statement(text=text, params=query.params, lane=lane, seconds_max=seconds_max, cdn=cdn)
-
-
-def _lane_of(search: AttemptFilter) -> Lane:
-    """Where a question waits: one that an index answers, in milliseconds, never behind others' that read for longer."""
-    return Lane.COUNT if finds_few(search) else Lane.SCAN
+        return await self._engine.execute(query.statement(lane=lane, seconds_max=seconds_max, cdn=cdn))
 
 
 def _by_number(runs: list[list[Any]]) -> dict[int, int]:

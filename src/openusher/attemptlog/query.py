@@ -8,10 +8,12 @@ from ipaddress import IPv6Address
 import msgspec
 
 from openusher.attemptlog.base import COLUMNS, Span
-from openusher.attemptlog.schema import DATABASE, NET, TABLES
+from openusher.attemptlog.engine import Lane, Statement
+from openusher.attemptlog.schema import DATABASE, NET, TABLES, THREADS, settings_clause
 from openusher.model.address import ANY_ADDRESS, NOT_SAID, Net
 from openusher.model.anonymity import DROPPED, is_finer
 from openusher.model.block import Horizon
+from openusher.model.limits import INTEGER_MAX
 from openusher.model.pattern import Pattern
 from openusher.model.search import AttemptFilter, GroupBy, GroupValue
 
@@ -38,6 +40,12 @@ TEXT_BYTES = " + ".join(f"length({name})" for name, form in COLUMNS if form == "
 _COPIED = ", ".join((*(name for name, _ in COLUMNS), "user", "block"))
 # Packed it is a sixth, and takes no longer to write.
 _COPIED_FORM = "native.lz4"
+
+# The `upto` of a horizon that is above all that a table has: nothing is compared with it.
+EVERY_BLOCK = INTEGER_MAX
+
+# What an index leaves is read sooner by one thread than two are woken, and others have the second core.
+_FEW_THREADS = 1
 
 _IPV4 = Net(0xFFFF << 32, (0xFFFF << 32) | 0xFFFFFFFF)
 
@@ -67,6 +75,13 @@ class Query(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         # Parameters hold passes.
         return f"Query({self.text[:60]!r})"
+
+    def statement(self, *, lane: Lane, seconds_max: float, cdn: int = 0, threads: int | None = None) -> Statement:
+        """It as the engine is asked, by as many threads as the lane's questions are soonest answered by (None)."""
+        if threads is None:
+            threads = _FEW_THREADS if lane is Lane.COUNT else THREADS
+        text = f"{self.text} {settings_clause(seconds_max=seconds_max, threads=threads)}"
+        return Statement(text=text, params=self.params, lane=lane, seconds_max=seconds_max, cdn=cdn)
 
 
 class _Where:
@@ -237,6 +252,11 @@ def finds_few(search: AttemptFilter) -> bool:
     return exact_address or any(text is not None for text in (search.key, search.password, search.user))
 
 
+def lane_of(search: AttemptFilter) -> Lane:
+    """Where a question waits: one that an index answers, in milliseconds, never behind others' that read for longer."""
+    return Lane.COUNT if finds_few(search) else Lane.SCAN
+
+
 def _is_anonymised(where: _Where, horizon: Horizon) -> str:
     """The condition under which an attempt is shown anonymised; empty where none is."""
     before_ms = horizon.anonymised_before_ms
@@ -279,7 +299,7 @@ def _where(cdn: int, search: AttemptFilter, horizon: Horizon) -> _Where:
 
 
 def _add_horizon(where: _Where, horizon: Horizon) -> None:
-    where.compare("block", "<=", horizon.upto, "UInt64")
+    where.compare("block", "<=", None if horizon.upto == EVERY_BLOCK else horizon.upto, "UInt64")
     where.compare("block", ">", horizon.behind or None, "UInt64")
     where.compare("at_ms", ">=", horizon.from_ms or None, "Int64")
     if horizon.but:

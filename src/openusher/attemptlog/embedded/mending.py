@@ -134,7 +134,7 @@ class MendedLog(EmbeddedLog):
     async def block_rows(self, number: int, *, table: str) -> bytes:
         """The rows of block `number`, as often as they are there, in order of id and as `insert` takes them."""
         query = block_rows_query(number, table=table)
-        return await self._engine.text_of(self._statement(query, lane=Lane.CHECK, seconds_max=_REWRITE_S_MAX))
+        return await self._engine.text_of(query.statement(lane=Lane.CHECK, seconds_max=_REWRITE_S_MAX))
 
     async def remove_block(self, number: int, *, table: str) -> None:
         """Take away all rows of block `number`; other parts than they lie in are left alone."""

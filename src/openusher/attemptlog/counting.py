@@ -1,0 +1,137 @@
+"""Counts of attempts, asked of the table that answers soonest, and bounded by blocks only where that leaves any out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from openusher.attemptlog.base import GroupedLog
+from openusher.attemptlog.bytime import ByTime, is_about_time
+from openusher.attemptlog.engine import Engine, Lane
+from openusher.attemptlog.query import (
+    EVERY_BLOCK,
+    Query,
+    count_query,
+    counts_of_query,
+    group_value,
+    groups_query,
+    lane_of,
+    totals_query,
+)
+from openusher.attemptlog.schema import BY_TIME, TABLES
+from openusher.errors import LogDamaged
+from openusher.model.block import Horizon
+from openusher.model.search import AttemptFilter, Group, GroupBy, GroupValue, Total
+from openusher.piecework import in_pieces
+
+# Whoever goes on from what he has, behind so few blocks, waits for nobody who reads all.
+_FEW_BLOCKS = 16
+
+_row = msgspec.json.Decoder(list[Any])
+_total = msgspec.json.Decoder(Total)
+
+
+class Counting:
+    """Counts in the table of attempts of `engine` and in the one by time, where there is one; each question may run for
+    `seconds_max`. Whoever inserts a block says so before.
+
+    The methods for questions take and raise what those of `AttemptLog` do.
+    """
+
+    def __init__(self, engine: Engine, by_time: ByTime | None, *, seconds_max: float) -> None:
+        self._engine = engine
+        self._by_time = by_time
+        self._seconds_max = seconds_max
+        # The last block that may be in any table: of those that were there when somebody looked, and those that have
+        # come since. Without a look there may be any.
+        self._last_found: int | None = None
+        self._last_inserted = 0
+
+    def will_hold(self, block: int) -> None:
+        """To be called before block number `block` is inserted, whether that comes to an end or not."""
+        self._last_inserted = max(self._last_inserted, block)
+
+    def was_found_to_hold(self, last_block: int) -> None:
+        """What the table of attempts holds was looked at; that by time holds no other blocks."""
+        self._last_found = max(self._last_found or 0, last_block)
+
+    async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
+        def query(table: str, horizon: Horizon) -> Query:
+            return count_query(cdn, search, horizon, table=table)
+
+        rows = _row.decode_lines(await self._answered(query, cdn, search, horizon))
+        return int(rows[0][0])
+
+    async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
+        def query(table: str, horizon: Horizon) -> Query:
+            return groups_query(cdn, search, by, horizon, top=top, table=table)
+
+        rows = _row.decode_lines(await self._answered(query, cdn, search, horizon, by))
+        groups = [Group(group_value(by, value), count) for value, count, _, _ in rows]
+        group_count, attempts = rows[0][2:] if rows else (0, 0)
+        return GroupedLog(groups[:top], group_count, attempts)
+
+    async def counts_of(
+        self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
+    ) -> dict[GroupValue, int]:
+        def query(table: str, horizon: Horizon) -> Query:
+            return counts_of_query(cdn, search, by, horizon, values, table=table)
+
+        if not values:
+            return {}
+        rows = _row.decode_lines(await self._answered(query, cdn, search, horizon, by))
+        return {group_value(by, value): count for value, count in rows}
+
+    async def totals(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, most: int) -> list[Total]:
+        def query(table: str, horizon: Horizon) -> Query:
+            return totals_query(cdn, search, horizon, most=most, table=table)
+
+        is_short = horizon.upto - horizon.behind <= _FEW_BLOCKS
+        text = await self._answered(query, cdn, search, horizon, lane=Lane.COUNT if is_short else Lane.SCAN)
+        totals: list[Total] = []
+        async for lines in in_pieces(text.splitlines()):
+            totals += map(_total.decode, lines)
+        return totals
+
+    async def _answered(
+        self,
+        query: Callable[[str, Horizon], Query],
+        cdn: int,
+        search: AttemptFilter,
+        horizon: Horizon,
+        by: GroupBy | None = None,
+        *,
+        lane: Lane | None = None,
+    ) -> bytes:
+        """What answers `query`, of a table's name and a horizon, from the table that answers it soonest."""
+        lane = lane or lane_of(search)
+
+        async def ask(table: str, horizon: Horizon) -> bytes:
+            statement = query(table, horizon).statement(lane=lane, seconds_max=self._seconds_max, cdn=cdn)
+            return await self._engine.text_of(statement)
+
+        async def ask_bounded(table: str) -> bytes:
+            """The bound is a column to be read: a tenth to a half of what a count takes."""
+            if self._holds_none_above(horizon):
+                found = await ask(table, msgspec.structs.replace(horizon, upto=EVERY_BLOCK))
+                if self._holds_none_above(horizon):
+                    return found
+            return await ask(table, horizon)
+
+        by_time = self._by_time
+        if by_time is not None and is_about_time(search, horizon, by) and by_time.holds(horizon):
+            doubts = by_time.doubts
+            try:
+                found = await ask_bounded(BY_TIME)
+            except LogDamaged:
+                by_time.doubt(is_damaged=True)
+            else:
+                if by_time.doubts == doubts:
+                    return found
+        return await ask_bounded(TABLES[0])
+
+    def _holds_none_above(self, horizon: Horizon) -> bool:
+        """Whether no table had anything of a block above it until now: true after a question, it was so throughout."""
+        return self._last_found is not None and max(self._last_found, self._last_inserted) <= horizon.upto
