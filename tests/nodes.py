@@ -119,8 +119,8 @@ class Node:
         return None
 
     def create_account(self, name: str, *flags: str) -> Account:
-        """Make an account with the command that an operator would use."""
-        made = usher("account", "create", name, "--data", str(self.data), "--json", *flags)
+        """Make an account with the command that an operator would use, in this process: nearly every test needs one."""
+        made = usher_here("account", "create", name, "--data", str(self.data), "--json", *flags)
         assert made.returncode == 0, made.stderr
         return Account(**json.loads(made.stdout))
 

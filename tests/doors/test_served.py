@@ -18,7 +18,7 @@ import pytest
 from openusher.model.edge import OPTIONS, EdgeKind
 from tests.doors.controlapi import Said, control_api
 from tests.golden import mediamtx, srs
-from tests.nodes import Node, running_node, usher
+from tests.nodes import Node, running_node, usher_here
 from tests.servers.ports import free_port
 from tests.sevuclient import Account
 
@@ -85,7 +85,7 @@ def serve(node: Node, name: str, kind: str, *, control: str = "") -> Server:
     flags = ["--kind", kind, "--option", f"usher={address}", "--publish-password", PASSWORD]
     if control:
         flags += ["--control", control]
-    made = usher("edge", "create", str(account.cdn), *flags, "--data", str(node.data))
+    made = usher_here("edge", "create", str(account.cdn), *flags, "--data", str(node.data))
     assert made.returncode == 0, made.stderr
     return Server(account, node, made.stdout, made.stderr)
 
@@ -111,7 +111,7 @@ def test_srs_asks_where_its_configuration_says(node: Node) -> None:
     assert server.sevu("sevu.sessions")["session_count"] == 0
     assert server.counts() == (1, 1)
     assert "with --control at once" in server.said
-    listed = usher("edge", "list", "--json", "--data", str(node.data)).stdout
+    listed = usher_here("edge", "list", "--json", "--data", str(node.data)).stdout
     assert PASSWORD not in listed + server.snippet + node.log_file.read_text()
 
 
@@ -147,7 +147,8 @@ def test_the_commands_of_the_page_make_the_edges_that_it_speaks_of(node: Node, k
     page = (HOW_TO / f"guard-{kind}.md").read_text().replace("\\\n", "")
     commands = re.findall(r"^usher (edge create 158 .*?) +> \S+$", page, re.MULTILINE)
     made = [
-        usher(*shlex.split(command.replace("158", str(account.cdn))), "--data", str(node.data)) for command in commands
+        usher_here(*shlex.split(command.replace("158", str(account.cdn))), "--data", str(node.data))
+        for command in commands
     ]
 
     assert len(commands) == (2 if kind == "srs" else 1)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.nodes import Node, usher
+from tests.nodes import Node, usher, usher_here
 from tests.sevuclient import Account
 
 DONE, FAILED, USAGE, NO, UNREACHABLE = 0, 1, 2, 3, 4
@@ -157,7 +157,7 @@ def test_an_account_command_that_cannot_be_done_says_why(node: Node, account: Ac
         (("session", "report", "77", *data), FAILED, "there is no account with cdn 77"),
         (("acount",), USAGE, "account"),
     ):
-        done = usher(*arguments)
+        done = usher_here(*arguments)
         assert (done.returncode, done.stdout) == (status, ""), arguments
         assert said in done.stderr, (arguments, done.stderr)
         assert "Traceback" not in done.stderr

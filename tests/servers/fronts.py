@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from openusher.ledger.folder import ADMIN_SOCKET, short_path
-from tests.nodes import Node, usher
+from tests.nodes import Node, usher_here
 from tests.servers.guarded import Site
 from tests.servers.nginx import nginx_command, running_nginx
 from tests.servers.ports import free_port, takes_a_connection
@@ -69,7 +69,7 @@ def _caddy(folder: Path, snippet: str) -> list[str]:
 
 def _haproxy(folder: Path, snippet: str) -> list[str]:
     (folder / "haproxy.cfg").write_text(snippet)
-    (folder / "usher.lua").write_text(usher("edge", "lua").stdout)
+    (folder / "usher.lua").write_text(usher_here("edge", "lua").stdout)
     return [program("haproxy"), "-db", "-f", str(folder / "haproxy.cfg")]
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from tests.nodes import Node, usher
+from tests.nodes import Node, usher_here
 from tests.servers.nginx import running_nginx
 from tests.servers.ports import free_port
 from tests.servers.tls import Certificate
@@ -170,7 +170,7 @@ def guarded(
     else:
         told += ["cookie_secure=off"]
     flags = [flag for option in told for flag in ("--option", option)]
-    made = usher("edge", "create", str(account.cdn), "--kind", "nginx", *flags, "--data", str(node.data), "--json")
+    made = usher_here("edge", "create", str(account.cdn), "--kind", "nginx", *flags, "--data", str(node.data), "--json")
     assert made.returncode == 0, made.stderr
     edge = json.loads(made.stdout)
     with running_nginx(folder, changed(edge["snippet"]), [port]) as nginx:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.nodes import Node, usher
+from tests.nodes import Node, usher_here
 from tests.servers.guarded import Site
 from tests.servers.media import Player
 from tests.servers.nginx import in_folder, running_configuration, temp_paths
@@ -93,7 +93,9 @@ def guarded_rtmp(
     ]
     control = ("--control", f"http://usher:{CONTROL_PASSWORD}@127.0.0.1:{control_port}/control") if has_control else ()
     given = [*control, *flags, *(flag for option in told for flag in ("--option", option))]
-    made = usher("edge", "create", str(account.cdn), "--kind", "nginx-rtmp", *given, "--data", str(node.data), "--json")
+    made = usher_here(
+        "edge", "create", str(account.cdn), "--kind", "nginx-rtmp", *given, "--data", str(node.data), "--json"
+    )
     assert made.returncode == 0, made.stderr
     edge = json.loads(made.stdout)
     snippet = changed(edge["snippet"]).replace("http {\n", f"http {{\n{temp_paths(folder)}\n")

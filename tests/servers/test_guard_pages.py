@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes import Node, usher
+from tests.nodes import Node, usher_here
 from tests.servers.fronts import FRONTS, program
 from tests.servers.nginx import nginx_command
 from tests.servers.traefikstandin import Settings
@@ -44,7 +44,7 @@ def check(kind: str, text: str, folder: Path) -> list[str]:
             file.rename(folder / "usher.yaml")
             return [program("envoy"), "--mode", "validate", "-c", str(folder / "usher.yaml")]
         case "haproxy":
-            (folder / "usher.lua").write_text(usher(*commands_of(kind)[1]).stdout)
+            (folder / "usher.lua").write_text(usher_here(*commands_of(kind)[1]).stdout)
             return [program("haproxy"), "-c", "-f", str(file)]
         case _:
             (folder / "nginx").mkdir()
@@ -56,7 +56,7 @@ def test_a_page_makes_what_its_server_takes(kind: str, node: Node, tmp_path: Pat
     account = node.create_account(f"page-{kind}")
     command = [str(account.cdn) if word == "158" else word for word in commands_of(kind)[0]]
     for more in ([], ["--name", "behind", "--trusted-proxy", "203.0.113.0/24", "--trusted-proxy", "2001:db8::1"]):
-        made = usher(*command, *more, "--data", str(node.data))
+        made = usher_here(*command, *more, "--data", str(node.data))
         assert made.returncode == 0, made.stderr
         folder = tmp_path / str(len(more))
         folder.mkdir()
@@ -84,7 +84,7 @@ def test_a_page_says_what_becomes_of_viewers_while_usher_is_away() -> None:
 def test_the_page_of_rtmp_makes_what_nginx_takes(node: Node, tmp_path: Path) -> None:
     account = node.create_account("page-nginx-rtmp")
     command = [str(account.cdn) if word == "158" else word for word in commands_of("nginx-rtmp")[0]]
-    made = usher(*command, "--data", str(node.data))
+    made = usher_here(*command, "--data", str(node.data))
     assert made.returncode == 0, made.stderr
     (tmp_path / "nginx.conf").write_text(made.stdout.replace("/var/log/nginx", str(tmp_path)))
     checked = subprocess.run(
@@ -97,7 +97,9 @@ def test_the_page_of_rtmp_makes_what_nginx_takes(node: Node, tmp_path: Path) -> 
 def test_who_gets_in_while_usher_is_away_has_a_flag_of_its_own(node: Node) -> None:
     account = node.create_account("page-on-failure")
     flags = ("--on-failure", "open", "--data", str(node.data), "--json")
-    opened, refused = (usher("edge", "create", str(account.cdn), "--kind", kind, *flags) for kind in ("nginx", "caddy"))
+    opened, refused = (
+        usher_here("edge", "create", str(account.cdn), "--kind", kind, *flags) for kind in ("nginx", "caddy")
+    )
 
     assert json.loads(opened.stdout)["options"] == {"on_failure": "open"}
     assert "on_failure: is no option of caddy" in refused.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nodes import Node, usher
+from tests.nodes import Node, usher_here
 from tests.servers.guarded import DASH, FILM, LIVE, SECONDS, Site, cookie_of, guarded
 from tests.servers.media import FRAMES_A_SECOND, frames_of, playing
 from tests.servers.ports import free_port
@@ -81,7 +81,7 @@ def test_a_cookie_opens_its_own_video_only_and_no_forged_one_opens_any(site: Sit
 def test_a_new_key_signs_new_cookies_and_logs_nobody_out(site: Site) -> None:
     old, new = site.ticket(), site.ticket()
     before = cookie_of(site.get(site.in_query(old, LIVE)))
-    assert usher("session", "rotate-key", "--data", str(site.node.data)).returncode == 0
+    assert usher_here("session", "rotate-key", "--data", str(site.node.data)).returncode == 0
     after = cookie_of(site.get(site.in_query(new, LIVE)))
 
     for cookie in (before, after):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.tap import tapped
-from tests.nodes import Node, running_node, usher
+from tests.nodes import Node, running_node, usher_here
 from tests.servers.guarded import FILM, LIVE, Site, cookie_of, guarded
 from tests.servers.ports import free_port
 
@@ -42,16 +42,16 @@ def test_sessions_are_listed_and_kicked_through_the_api_and_the_command(site: Si
     assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 200
 
     cdn = str(site.account.cdn)
-    shown = usher("session", "list", cdn, "--user", "bob", "--json", "--data", str(site.node.data))
+    shown = usher_here("session", "list", cdn, "--user", "bob", "--json", "--data", str(site.node.data))
     assert [json.loads(line)["key"] for line in shown.stdout.splitlines()] == [staying["key"]]
     kick = ("session", "kick", cdn, "--user", "bob", "--data", str(site.node.data))
-    unasked = usher(*kick)
+    unasked = usher_here(*kick)
     assert (unasked.returncode, "1 live session" in unasked.stderr, "--yes" in unasked.stderr) == (2, True, True)
     assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 200
-    assert usher(*kick, "--video", "films/*", "--yes").stdout == "Ended 0 sessions.\n"
-    assert usher(*kick, "--app", "vod", "--yes").stdout == "Ended 0 sessions.\n"
+    assert usher_here(*kick, "--video", "films/*", "--yes").stdout == "Ended 0 sessions.\n"
+    assert usher_here(*kick, "--app", "vod", "--yes").stdout == "Ended 0 sessions.\n"
     (password := site.node.data.parent / "pass").write_text("bob|1\n")
-    ended = usher(*kick[:3], "--pass-file", str(password), "--video", "cam*", "--yes", *kick[5:])
+    ended = usher_here(*kick[:3], "--pass-file", str(password), "--video", "cam*", "--yes", *kick[5:])
     assert ended.stdout == "Ended 1 session.\n"
     assert site.get(site.in_path(staying, "live/cam1/segment001.ts")).status == 403
 
@@ -66,14 +66,14 @@ def test_ended_sessions_are_reported_with_what_ended_them(site: Site) -> None:
             assert site.get(site.in_path(ticket, "live/cam1/segment000.ts")).status == 200
     site.revoke(revoked)
     cdn, data = str(site.account.cdn), ("--data", str(site.node.data))
-    assert usher("session", "kick", cdn, "--user", "dot", "--yes", *data).returncode == 0
+    assert usher_here("session", "kick", cdn, "--user", "dot", "--yes", *data).returncode == 0
 
-    shown = usher("session", "report", cdn, "--json", *data)
+    shown = usher_here("session", "report", cdn, "--json", *data)
     ended = {each["user"]: each for each in map(json.loads, shown.stdout.splitlines())}
     assert (ended["cid"]["ended_by"], ended["dot"]["ended_by"]) == ("revoked", "kicked")
     assert ended["cid"]["video"] == "cam1"
     assert {ended["cid"]["watched"], ended["dot"]["watched"]} <= {1, 2}
-    assert usher("session", "report", cdn, *data).stdout.count("cam1") >= 2
+    assert usher_here("session", "report", cdn, *data).stdout.count("cam1") >= 2
 
 
 def test_two_viewers_at_a_ticket_for_one_at_a_time(site: Site) -> None:
@@ -215,9 +215,9 @@ def test_who_is_let_in_while_usher_is_away(media: Path, tmp_path: Path) -> None:
 
 def test_the_configuration_is_printed_again_without_the_token_and_a_url_is_explained(site: Site) -> None:
     data = ("--data", str(site.node.data))
-    printed = usher("edge", "snippet", str(site.edge), *data)
-    listed = usher("edge", "list", "--json", *data)
-    meaning = usher("edge", "test-path", str(site.edge), f"{site.url}/t/k/p/live/cam1/index.m3u8", "--json", *data)
+    printed = usher_here("edge", "snippet", str(site.edge), *data)
+    listed = usher_here("edge", "list", "--json", *data)
+    meaning = usher_here("edge", "test-path", str(site.edge), f"{site.url}/t/k/p/live/cam1/index.m3u8", "--json", *data)
 
     assert "Bearer THE-TOKEN-OF-THIS-EDGE" in printed.stdout
     assert site.edge in [json.loads(line)["edge"] for line in listed.stdout.splitlines()]
@@ -225,7 +225,7 @@ def test_the_configuration_is_printed_again_without_the_token_and_a_url_is_expla
     assert (shown["app"], shown["video"], shown["may_start"], shown["ticket_in"]) == ("live", "cam1", True, "the path")
     for wrong in (["--option", "colour=red"], ["--option", "root=/a;b"], ["--option", "path=no"], ["--kind", "tape"]):
         kind = [] if "--kind" in wrong else ["--kind", "nginx", "--name", "other"]
-        assert usher("edge", "create", str(site.account.cdn), *kind, *wrong, *data).returncode in (1, 2), wrong
+        assert usher_here("edge", "create", str(site.account.cdn), *kind, *wrong, *data).returncode in (1, 2), wrong
 
 
 def test_neither_pass_nor_token_is_in_a_log(site: Site) -> None:

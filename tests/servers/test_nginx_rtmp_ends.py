@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.tap import tapped
-from tests.nodes import Node, running_node, usher
+from tests.nodes import Node, running_node, usher_here
 from tests.servers.media import playing
 from tests.servers.ports import free_port
 from tests.servers.rtmp import (
@@ -54,7 +54,7 @@ def test_a_kicked_viewer_is_dropped_and_stays_out_for_a_while(rtmp: RtmpSite) ->
         assert viewer.plays(name_with(ticket))
         assert staying.plays(name_with(other))
         data = ("--data", str(rtmp.node.data))
-        kicked = usher("session", "kick", str(rtmp.account.cdn), "--user", "kim", "--yes", *data)
+        kicked = usher_here("session", "kick", str(rtmp.account.cdn), "--user", "kim", "--yes", *data)
         assert (kicked.stdout, viewer.is_closed_within(DROPPED_S_MAX)) == ("Ended 1 session.\n", True)
         assert staying.await_media()
     assert rtmp.refuses(name_with(ticket))
@@ -199,7 +199,7 @@ def test_the_command_says_how_late_a_revocation_bites(rtmp: RtmpSite) -> None:
     }
     for number, (flags, sentence) in enumerate(said.items()):
         names = ("--name", f"edge {number}")
-        made = usher("edge", "create", str(rtmp.account.cdn), "--kind", "nginx-rtmp", *names, *flags, *data)
+        made = usher_here("edge", "create", str(rtmp.account.cdn), "--kind", "nginx-rtmp", *names, *flags, *data)
         assert sentence in " ".join(made.stderr.split()), made
         assert ("on_update" in made.stdout) is ("update_s=0" not in flags)
         assert ("rtmp_control" in made.stdout) is ("--control" in flags)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.nodes import Node, usher
+from tests.nodes import Node, usher_here
 from tests.servers.fronts import program, running
 from tests.servers.nginx import running_nginx
 from tests.servers.ports import free_port
@@ -81,6 +81,6 @@ def test_the_pages_settings_are_good(tmp_path: Path) -> None:
     shown = tomllib.loads(text)
     text = text.replace(shown["tls_cert"], str(issued.chain)).replace(shown["tls_key"], str(issued.key))
     (tmp_path / "usher.toml").write_text(text)
-    judged = usher("config", "check", str(tmp_path / "usher.toml"))
+    judged = usher_here("config", "check", str(tmp_path / "usher.toml"))
 
     assert (judged.returncode, judged.stdout) == (0, f"{tmp_path}/usher.toml: good\n")
