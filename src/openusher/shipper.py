@@ -108,8 +108,8 @@ class Shipper:
         if not self._log.ships or (self.fault is None and self._verified_start == self._log.starts):
             return
         async with self._verifying:
-            start = self._log.starts
-            if self._verified_start != start:
+            # It may be started again meanwhile: what was seen then is of no use.
+            while self._verified_start != (start := self._log.starts):
                 await self._verify()
                 self._verified_start = start
         if self.fault is not None:
