@@ -33,7 +33,7 @@ _READ_MAX = 50_000
 # found too large again and again.
 _ASKED_AGAIN_S = _TOO_LARGE_S = 3_600.0
 # A reading that failed may have asked for too much, or come while the log was away: twice as long after each.
-_FAILED_S = 15.0
+_FAILED_S = 60.0
 # Who asked less long ago is not driven out: where there is no room for all, some are kept, and not each in turn.
 _IDLE_S = 600.0
 # Python takes longer for more of these than the log does.

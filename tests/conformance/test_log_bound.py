@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from openusher.attemptlog.columnar import ColumnarLog
+from openusher.attemptlog.engine import Statement
 from openusher.errors import LogUnavailable
 from openusher.model.block import Horizon
 from openusher.model.search import AttemptFilter, GroupBy
@@ -54,6 +55,13 @@ def is_bounded(derived: Derived) -> bool:
     return "block <=" in derived.engine.question
 
 
+def asked(derived: Derived) -> int:
+    """How many questions the engine was asked since the last time."""
+    number = sum(text.lstrip().startswith("SELECT") for text in derived.engine.asked)
+    derived.engine.asked.clear()
+    return number
+
+
 async def _insert(derived: Derived, number: int) -> None:
     rows = BLOCKS[number]
     await derived.log.insert(block_of(number, rows), oracle.block_bytes(rows), table=ATTEMPTS)
@@ -62,13 +70,14 @@ async def _insert(derived: Derived, number: int) -> None:
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_it_is_left_away_where_no_later_block_is_there(derived: Derived, question: Question) -> None:
     looked_at(derived)
+    asked(derived)
 
     for horizon, bounded in (
         (WHOLE, False), (replace(WHOLE, upto=100), False), (replace(WHOLE, but=(2, 7)), False),
         (UPTO_5, True), (replace(WHOLE, upto=7, behind=3), True),
     ):  # fmt: skip
         assert len(inside(horizon)) == derived.run(question(derived.log, horizon))
-        assert (horizon, is_bounded(derived)) == (horizon, bounded)
+        assert (horizon, is_bounded(derived), asked(derived)) == (horizon, bounded, 1)
 
 
 def test_it_stays_until_somebody_has_looked_what_there_is(
@@ -107,6 +116,36 @@ def test_a_block_that_comes_while_it_is_counted_is_left_out(
     assert is_bounded(derived)
     assert len(inside(replace(WHOLE, upto=6))) == derived.run(question(derived.log, replace(WHOLE, upto=6)))
     assert not is_bounded(derived)
+    derived.close()
+
+
+def test_a_block_that_is_there_before_its_insert_is_answered_is_left_out(
+    tmp_path: Path, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    derived = Derived(tmp_path / "log", runner, by_time=False)
+    derived.insert(*range(1, 6))
+    looked_at(derived)
+    carry_out = derived.engine._carried_out
+
+    async def count_before_the_answer() -> int:
+        is_done, is_counted = asyncio.Event(), asyncio.Event()
+
+        async def answer_late(statement: Statement) -> bytes:
+            answer = await carry_out(statement)
+            if statement.data is not None:
+                is_done.set()
+                await is_counted.wait()
+            return answer
+
+        monkeypatch.setattr(derived.engine, "_carried_out", answer_late)
+        inserting = asyncio.create_task(_insert(derived, 6))
+        await is_done.wait()
+        counted = await _count(derived.log, UPTO_5)
+        is_counted.set()
+        await inserting
+        return counted
+
+    assert len(inside(UPTO_5)) == derived.run(count_before_the_answer())
     derived.close()
 
 

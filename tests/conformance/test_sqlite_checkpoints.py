@@ -17,7 +17,7 @@ from openusher.model.search import AttemptFilter
 from tests.conformance.asking import new_account
 
 _PAGE_BYTES = 4_096
-# Of some 200 pages each. What comes while a checkpoint is under way is on top of where it began, so how long a WAL gets
+# Of some 300 pages each. What comes while a checkpoint is under way is on top of where it began, so how long a WAL gets
 # is a matter of the disk; that it is begun anew is not.
 _BATCHES_MAX, _BATCH = 600, 256
 _BEGUN_ANEW = 3

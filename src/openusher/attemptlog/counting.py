@@ -34,8 +34,11 @@ _total = msgspec.json.Decoder(Total)
 
 
 class Counting:
-    """Counts in the table of attempts of `engine` and in the one by time, where there is one; each question may run for
-    `seconds_max`. Whoever inserts a block says so before.
+    """Counts in the table of attempts of `engine` and in the one by time, where there is one. A question may run for
+    `seconds_max`, and once more where a block came meanwhile.
+
+    Whoever inserts a block says so before, and nobody else does: an engine's process does not outlive the one that
+    keeps it, so that what an earlier one inserted is there when it is looked at, or never comes.
 
     The methods for questions take and raise what those of `AttemptLog` do.
     """

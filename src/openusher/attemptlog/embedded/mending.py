@@ -97,6 +97,7 @@ class MendedLog(EmbeddedLog):
 
         Raises LogUnavailable when the engine fails; the log is then of no use.
         """
+        starts = self.starts
         # Else a part is merged away between being checked and being dropped, and what is wrong with it stays.
         await self._alter(merging_statement(table, may_merge=False))
         unreadable: list[Part] = []
@@ -109,6 +110,9 @@ class MendedLog(EmbeddedLog):
                 failed.append(taken[name])
             unreadable.extend(failed)
             wanted = not_covered([part for part in parts if any(lost.covers(part) for lost in failed)])
+        if self.starts != starts:
+            # Its next process has merged what it liked.
+            raise LogUnavailable("the attempt log's process ended while it took parts over")
         await self._alter(merging_statement(table, may_merge=True))
         return unreadable
 
