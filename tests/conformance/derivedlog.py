@@ -69,8 +69,11 @@ class Derived:
 
     def insert(self, *numbers: int) -> None:
         for number in numbers:
-            rows = BLOCKS[number]
-            self.run(self.log.insert(block_of(number, rows), oracle.block_bytes(rows), table="attempts"))
+            self.run(self.insert_block(number))
+
+    async def insert_block(self, number: int) -> None:
+        rows = BLOCKS[number]
+        await self.log.insert(block_of(number, rows), oracle.block_bytes(rows), table="attempts")
 
     def derive(self, upto: int = 8, *, released: int = 0) -> None:
         """As the shipper does: again and again, until what goes on behind it is done."""

@@ -62,11 +62,6 @@ def asked(derived: Derived) -> int:
     return number
 
 
-async def _insert(derived: Derived, number: int) -> None:
-    rows = BLOCKS[number]
-    await derived.log.insert(block_of(number, rows), oracle.block_bytes(rows), table=ATTEMPTS)
-
-
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_it_is_left_away_where_no_later_block_is_there(derived: Derived, question: Question) -> None:
     looked_at(derived)
@@ -108,7 +103,7 @@ def test_a_block_that_comes_while_it_is_counted_is_left_out(
         await until(lambda: derived.engine.waits in derived.engine.question)
         assert not is_bounded(derived)
         derived.engine.waits = ""
-        await _insert(derived, 6)
+        await derived.insert_block(6)
         derived.engine.goes_on.set()
         return await counting
 
@@ -138,7 +133,7 @@ def test_a_block_that_is_there_before_its_insert_is_answered_is_left_out(
             return answer
 
         monkeypatch.setattr(derived.engine, "_carried_out", answer_late)
-        inserting = asyncio.create_task(_insert(derived, 6))
+        inserting = asyncio.create_task(derived.insert_block(6))
         await is_done.wait()
         counted = await _count(derived.log, UPTO_5)
         is_counted.set()
@@ -162,7 +157,7 @@ def test_a_block_that_comes_while_it_is_counted_by_time_is_left_out(tmp_path: Pa
         await until(lambda: derived.engine.waits in derived.engine.question)
         assert not is_bounded(derived)
         derived.engine.waits = ""
-        await _insert(derived, 7)
+        await derived.insert_block(7)
         await derived.log.derive(7, released=0)
         derived.engine.goes_on.set()
         return await counting

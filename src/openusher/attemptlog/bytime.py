@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from openusher.attemptlog.engine import Engine, Lane, Statement
-from openusher.attemptlog.query import column, finds_few
+from openusher.attemptlog.query import Query, column, finds_few
 from openusher.attemptlog.schema import (
     BY_TIME,
     DATABASE,
@@ -22,7 +22,6 @@ from openusher.attemptlog.schema import (
     append_statement,
     empty_by_time_statements,
     fill_statement,
-    settings_clause,
 )
 from openusher.errors import LogDamaged, LogUnavailable, StoreError
 from openusher.logs import event_log
@@ -229,9 +228,8 @@ class ByTime:
         return {block: rows for block, rows in (await self._rows_by_block(table)).items() if block > released}
 
     async def _sums(self, table: str, *, lane: Lane, **span: int) -> dict[int, tuple[int, int]]:
-        text = f"{_SUMS.replace('{table}', table)} {settings_clause(seconds_max=_CHECK_S_MAX)}"
-        params = {name: f"{bound:d}" for name, bound in span.items()}
-        statement = Statement(text=text, params=params, lane=lane, seconds_max=_CHECK_S_MAX)
+        query = Query(_SUMS.replace("{table}", table), {name: f"{bound:d}" for name, bound in span.items()})
+        statement = query.statement(lane=lane, seconds_max=_CHECK_S_MAX)
         return {block: (rows, hashed) for block, rows, hashed in await self._engine.execute(statement)}
 
     async def _empty(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -47,30 +48,26 @@ class Counting:
         self._engine = engine
         self._by_time = by_time
         self._seconds_max = seconds_max
-        # The last block that may be in any table: of those that were there when somebody looked, and those that have
-        # come since. Without a look there may be any.
-        self._last_found: int | None = None
-        self._last_inserted = 0
+        # The last block that may be in any table; before anybody has looked, there may be later ones.
+        self._last_block = 0
+        self._was_looked_at = False
 
     def will_hold(self, block: int) -> None:
         """To be called before block number `block` is inserted, whether that comes to an end or not."""
-        self._last_inserted = max(self._last_inserted, block)
+        self._last_block = max(self._last_block, block)
 
     def was_found_to_hold(self, last_block: int) -> None:
         """What the table of attempts holds was looked at; that by time holds no other blocks."""
-        self._last_found = max(self._last_found or 0, last_block)
+        self._last_block = max(self._last_block, last_block)
+        self._was_looked_at = True
 
     async def count(self, cdn: int, search: AttemptFilter, horizon: Horizon) -> int:
-        def query(table: str, horizon: Horizon) -> Query:
-            return count_query(cdn, search, horizon, table=table)
-
+        query = partial(count_query, cdn, search)
         rows = _row.decode_lines(await self._answered(query, cdn, search, horizon))
         return int(rows[0][0])
 
     async def groups(self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, top: int) -> GroupedLog:
-        def query(table: str, horizon: Horizon) -> Query:
-            return groups_query(cdn, search, by, horizon, top=top, table=table)
-
+        query = partial(groups_query, cdn, search, by, top=top)
         rows = _row.decode_lines(await self._answered(query, cdn, search, horizon, by))
         groups = [Group(group_value(by, value), count) for value, count, _, _ in rows]
         group_count, attempts = rows[0][2:] if rows else (0, 0)
@@ -79,18 +76,14 @@ class Counting:
     async def counts_of(
         self, cdn: int, search: AttemptFilter, by: GroupBy, horizon: Horizon, *, values: Sequence[GroupValue]
     ) -> dict[GroupValue, int]:
-        def query(table: str, horizon: Horizon) -> Query:
-            return counts_of_query(cdn, search, by, horizon, values, table=table)
-
         if not values:
             return {}
+        query = partial(counts_of_query, cdn, search, by, values=values)
         rows = _row.decode_lines(await self._answered(query, cdn, search, horizon, by))
         return {group_value(by, value): count for value, count in rows}
 
     async def totals(self, cdn: int, search: AttemptFilter, horizon: Horizon, *, most: int) -> list[Total]:
-        def query(table: str, horizon: Horizon) -> Query:
-            return totals_query(cdn, search, horizon, most=most, table=table)
-
+        query = partial(totals_query, cdn, search, most=most)
         is_short = horizon.upto - horizon.behind <= _FEW_BLOCKS
         text = await self._answered(query, cdn, search, horizon, lane=Lane.COUNT if is_short else Lane.SCAN)
         totals: list[Total] = []
@@ -100,7 +93,7 @@ class Counting:
 
     async def _answered(
         self,
-        query: Callable[[str, Horizon], Query],
+        query: partial[Query],
         cdn: int,
         search: AttemptFilter,
         horizon: Horizon,
@@ -108,11 +101,11 @@ class Counting:
         *,
         lane: Lane | None = None,
     ) -> bytes:
-        """What answers `query`, of a table's name and a horizon, from the table that answers it soonest."""
+        """What answers `query`, which lacks a horizon and a table, from the table that answers it soonest."""
         lane = lane or lane_of(search)
 
         async def ask(table: str, horizon: Horizon) -> bytes:
-            statement = query(table, horizon).statement(lane=lane, seconds_max=self._seconds_max, cdn=cdn)
+            statement = query(horizon, table=table).statement(lane=lane, seconds_max=self._seconds_max, cdn=cdn)
             return await self._engine.text_of(statement)
 
         async def ask_bounded(table: str) -> bytes:
@@ -137,4 +130,4 @@ class Counting:
 
     def _holds_none_above(self, horizon: Horizon) -> bool:
         """Whether no table had anything of a block above it until now: true after a question, it was so throughout."""
-        return self._last_found is not None and max(self._last_found, self._last_inserted) <= horizon.upto
+        return self._was_looked_at and self._last_block <= horizon.upto

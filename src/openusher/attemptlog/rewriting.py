@@ -6,7 +6,7 @@ from typing import Any
 
 from openusher.attemptlog.engine import Engine, Lane, Statement
 from openusher.attemptlog.query import Query
-from openusher.attemptlog.schema import DATABASE, IS_PLAIN, anonymise_statement, remove_statement, settings_clause
+from openusher.attemptlog.schema import DATABASE, IS_PLAIN, anonymise_statement, remove_statement
 
 # Looks at all attempts of the log.
 _LOOK_S_MAX = 900.0
@@ -68,9 +68,7 @@ class Rewriting:
         return bool(await self._rows(Query(_REWRITING, {"table": table, "how": how})))
 
     async def _rows(self, query: Query) -> list[list[Any]]:
-        text = f"{query.text} {settings_clause(seconds_max=_LOOK_S_MAX)}"
-        statement = Statement(text=text, params=query.params, lane=Lane.CHECK, seconds_max=_LOOK_S_MAX)
-        return await self._engine.execute(statement)
+        return await self._engine.execute(query.statement(lane=Lane.CHECK, seconds_max=_LOOK_S_MAX))
 
     async def _alter(self, text: str) -> None:
         await self._engine.execute(Statement(text=text, lane=Lane.INSERT, seconds_max=_ALTER_S_MAX))

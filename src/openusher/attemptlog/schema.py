@@ -264,7 +264,7 @@ def tune_statement(table: str, *, made: str) -> str | None:
     return f"ALTER TABLE {DATABASE}.{table} MODIFY SETTING {_assignments(missing)}" if missing else None
 
 
-def settings_clause(*, seconds_max: float, threads: int = THREADS) -> str:
+def settings_clause(*, seconds_max: float, threads: int) -> str:
     """The end of every SELECT; one that takes longer is an error, never a part of the answer."""
     return "SETTINGS " + _assignments({**_statement_settings(seconds_max), "max_threads": threads})
 
